@@ -1,0 +1,227 @@
+"""Accuracy of the files themselves: the controller asks and scores, the workers answer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.benchmark import statistics
+from compress.benchmark.config import BenchConfig
+from compress.benchmark.pool import Worker
+from compress.benchmark.report import Accuracy, Difference, Metric
+from compress.benchmark.statistics import Floats
+from compress.benchmark.targets import Entry
+from compress.display import progress
+from compress.errors import InputError
+from compress.tasks import Task
+from compress.tasks.inputs import batches, encode
+from compress.tasks.labels import match_labels
+
+if TYPE_CHECKING:
+    import datasets
+    from transformers import PreTrainedTokenizerBase
+
+_BATCHES_A_FILE = 25
+
+
+@dataclass(frozen=True)
+class Questions:
+    """A tokenized test set on disk.
+
+    Attributes:
+        files: worker inputs.
+        order: the examples' indices in the order of the files' rows.
+    """
+
+    files: list[Path]
+    order: list[int]
+
+
+def check_test(test: datasets.Dataset) -> None:
+    """Refuse a test set without rows or without the columns "text" and "label".
+
+    Raises:
+        InputError: with what is missing.
+    """
+    missing = [name for name in ("text", "label") if name not in test.column_names]
+    if missing:
+        raise InputError(
+            f"the test set has no column {missing[0]!r}",
+            place="bench",
+            remedy='It needs "text", "label" and, for pairs, "text_pair", as load_data gives them.',
+        )
+    if len(test) == 0:
+        raise InputError(
+            "the test set is empty", place="bench", remedy="Give data with test rows, or none to time only."
+        )
+
+
+def check_tasks(entries: Sequence[Entry], tasks: Sequence[Task], test: datasets.Dataset) -> None:
+    """Refuse models that answer another question than the first, and a test set of another task.
+
+    Raises:
+        InputError: naming the model, or the column.
+    """
+    first = tasks[0]
+    for entry, task in zip(entries, tasks, strict=True):
+        if (task.kind, task.pair) != (first.kind, first.pair):
+            raise InputError(
+                f"it answers {_question(task)}, the first model {_question(first)}",
+                place=f"bench: {entry}",
+                remedy="Bench models of one task, or leave the data out to time only.",
+            )
+        if first.labels:
+            match_labels(task.labels, first.labels, f"bench: {entry}")
+    if first.pair and "text_pair" not in test.column_names:
+        raise InputError(
+            'the models read text pairs, the test set has no column "text_pair"',
+            place="bench",
+            remedy="Give the data that the models were trained for.",
+        )
+    wrong = set(test["label"]) - set(range(len(first.labels))) if first.labels else set()
+    if wrong:
+        raise InputError(
+            f"the test set has the label {sorted(wrong)[0]!r}, the models answer {len(first.labels)} classes",
+            place="bench",
+            remedy="Labels are class ids from 0, in the order of the first model's labels.",
+        )
+
+
+def _question(task: Task) -> str:
+    return f"{task.kind} of {'text pairs' if task.pair else 'single texts'}"
+
+
+def write_questions(
+    test: datasets.Dataset, tokenizer: PreTrainedTokenizerBase, task: Task, batch_size: int, folder: Path
+) -> Questions:
+    """Tokenize a test set, longest examples first, batches padded to their longest, into `folder`."""
+    files: list[Path] = []
+    order: list[int] = []
+    arrays: dict[str, NDArray[Any]] = {}
+    encoded = encode(test, tokenizer, task)
+    for number, (indices, batch) in enumerate(batches(encoded, tokenizer, batch_size), start=1):
+        arrays |= {f"{name}.{number}": value.numpy().astype(np.int32) for name, value in batch.items()}
+        order += indices
+        if number % _BATCHES_A_FILE == 0 or len(order) == len(encoded):
+            files.append(folder / f"{len(files)}.npz")
+            np.savez(files[-1], **arrays)  # type: ignore[arg-type]
+            arrays = {}
+    return Questions(files, order)
+
+
+def collect_answers(
+    workers: Sequence[Worker], questions: Sequence[Questions], config: BenchConfig, folder: Path
+) -> list[Floats]:
+    """Have each worker answer its questions and return logits (examples, labels), in the data's order.
+
+    Nothing is timed here, so as many workers run at once as the cores allow with their threads pinned.
+    """
+    at_once = max(1, (os.cpu_count() or 1) // config.threads) if config.device == "cpu" else 1
+    pending = list(range(len(workers)))
+    running: dict[Any, tuple[int, int]] = {}  # a worker's stdout: who it is, which file it is at
+
+    def put(index: int, file: int) -> None:
+        request = {"do": "predict", "inputs": str(questions[index].files[file])}
+        workers[index].send(request | {"outputs": str(_answer(folder, index, file))})
+        running[workers[index].stdout] = index, file
+
+    with progress("accuracy", sum(len(asked.order) for asked in questions)) as advance:
+        while pending or running:
+            while pending and len(running) < at_once:
+                put(pending.pop(0), 0)
+            for stream in wait(list(running)):
+                index, file = running.pop(stream)
+                advance(workers[index].receive()["examples"])
+                if file + 1 < len(questions[index].files):
+                    put(index, file + 1)
+    return [_gather(folder, index, asked) for index, asked in enumerate(questions)]
+
+
+def _answer(folder: Path, index: int, file: int) -> Path:
+    return folder / f"answers-{index}-{file}.npy"
+
+
+def _gather(folder: Path, index: int, asked: Questions) -> Floats:
+    rows = np.concatenate([np.load(_answer(folder, index, file)) for file in range(len(asked.files))])
+    logits = np.empty(rows.shape, np.float64)
+    logits[asked.order] = rows
+    return logits
+
+
+def score(
+    entries: Sequence[Entry],
+    logits: Sequence[Floats],
+    tasks: Sequence[Task],
+    labels: Sequence[Any],
+    seed: int,
+) -> list[Accuracy]:
+    """Score every entry and compare it, example by example, with the first.
+
+    Args:
+        entries: who answered.
+        logits: (examples, labels or 1) of each.
+        tasks: of each; class columns are matched to the first task's by label name.
+        labels: the truth: class ids in the first task's order, or numbers.
+        seed: of the bootstrap, alike for all, which pairs its samples.
+    """
+    task, truth = tasks[0], np.asarray(labels)
+    aligned = [_align(*each, task) for each in zip(entries, logits, tasks, strict=True)]
+    compare = _classification if task.kind == "classification" else _regression
+    results: list[Accuracy] = []
+    for entry, values in zip(entries, aligned, strict=True):
+        metrics = task.metrics(values.astype(np.float32), truth)
+        interval, agreement, difference = compare(values, aligned[0], truth, seed)
+        results.append(
+            Accuracy(
+                name=entry.target.name,
+                runtime=entry.runtime,
+                examples=len(truth),
+                metric=Metric(name=task.main_metric, value=metrics[task.main_metric], ci95=interval),
+                metrics=metrics,
+                agreement_with_first=agreement,
+                difference_with_first=difference if results else None,
+            )
+        )
+    return results
+
+
+Compared = tuple[statistics.Interval, float, Difference]
+
+
+def _align(entry: Entry, logits: Floats, own: Task, task: Task) -> Floats:
+    """Bring class columns into the first task's order."""
+    return logits[:, match_labels(own.labels, task.labels, f"bench: {entry}")] if task.labels else logits
+
+
+def _classification(logits: Floats, first: Floats, truth: NDArray[Any], seed: int) -> Compared:
+    answer, reference = logits.argmax(-1), first.argmax(-1)
+    right, expected = answer == truth, reference == truth
+    won, lost = int((right & ~expected).sum()), int((~right & expected).sum())
+    low, high = statistics.wilson_interval(int(right.sum()), len(truth))
+    below, above = statistics.paired_difference_interval(lost, won, len(truth))
+    difference = Difference(
+        value=100 * (won - lost) / len(truth),
+        ci95=(100 * below, 100 * above),
+        p_value=statistics.mcnemar_exact(lost, won),
+        test="McNemar, exact",
+    )
+    return (100 * low, 100 * high), 100 * float((answer == reference).mean()), difference
+
+
+def _regression(logits: Floats, first: Floats, truth: NDArray[Any], seed: int) -> Compared:
+    answer, reference = logits.reshape(-1), first.reshape(-1)
+    own, other = (statistics.spearman_resamples(side, truth, seed) for side in (answer, reference))
+    difference = Difference(
+        value=float(statistics.spearman(answer, truth) - statistics.spearman(reference, truth)),
+        ci95=statistics.percentile_interval(own - other),
+        p_value=statistics.bootstrap_p_value(own - other),
+        test="paired bootstrap",
+    )
+    return statistics.percentile_interval(own), float(statistics.pearson(answer, reference)), difference

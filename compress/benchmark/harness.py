@@ -1,0 +1,204 @@
+"""The bench itself: check, prepare, time, score, report."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compress.benchmark import targets as files
+from compress.benchmark.accuracy import (
+    Questions,
+    check_tasks,
+    check_test,
+    collect_answers,
+    score,
+    write_questions,
+)
+from compress.benchmark.config import BenchConfig
+from compress.benchmark.latency import Cell, Shape, measure, shapes_of, write_inputs
+from compress.benchmark.pool import Worker
+from compress.benchmark.report import Accuracy, Latency, Ratio, Report, Row
+from compress.benchmark.statistics import MIN_ROUNDS, Floats, ratio_of_medians
+from compress.benchmark.subjects import Subject, check, load_notes, possible, prepare
+from compress.benchmark.targets import Target
+from compress.benchmark.writing import write_report
+from compress.display import progress
+from compress.folders import check_output
+from compress.hardware import fingerprint
+
+if TYPE_CHECKING:
+    import datasets
+
+
+def run_bench(
+    targets: Sequence[Target], config: BenchConfig, test: datasets.Dataset | None, out: Path, seed: int
+) -> Report:
+    """Time and score every target in every runtime and write `report.json`, `.md` and `.html` into `out`.
+
+    Each target × runtime has a process of its own with its threads pinned; all stay loaded and one runs at a
+    time, so memory must hold them all. A target without an ONNX file gets one made for the bench.
+
+    Args:
+        targets: model folders; the first, in the first runtime, is what the others are compared with.
+        config: runtimes, shapes, threads and effort.
+        test: columns "text" (and "text_pair") and "label": class ids in the first target's label order, or
+            numbers. None times only.
+        out: folder of the report; missing, empty or of an earlier bench.
+        seed: of inputs, order and resampling.
+
+    Returns:
+        What `report.json` holds.
+
+    Raises:
+        InputError: targets, test set, runtime or device cannot be used as asked.
+        FolderError: a model folder is damaged, or `out` cannot be written.
+        CompressError: a worker died.
+    """
+    check_output(out)
+    check(targets, config)
+    if test is not None:
+        check_test(test)
+    machine = fingerprint()
+    with tempfile.TemporaryDirectory(prefix="compress-bench-") as temporary, ExitStack() as stack:
+        work, notes = Path(temporary), load_notes(config)
+        subjects = prepare(targets, config, work, notes)
+        shapes = [possible(subject, config, notes) for subject in subjects]
+        vocabulary = min(subject.config.vocab_size for subject in subjects)
+        padding = {subject.config.pad_token_id for subject in subjects} - {None}
+        inputs = write_inputs(shapes_of(config), vocabulary, padding, seed, work)
+        workers, load_s = _start(subjects, config, work, stack)
+        times = measure(workers, shapes, inputs, config, seed)
+        memory = [worker.ask({"do": "memory"})["peak_rss"] / 1e6 for worker in workers]
+        notes += _timing_notes(times, config)
+        accuracy = {} if test is None else _score(subjects, workers, test, config, seed, work, notes)
+    report = Report(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        seed=seed,
+        config=config,
+        machine=machine,
+        rows=tuple(_rows(subjects, config, times, load_s, memory, accuracy, seed)),
+        accuracy=tuple(accuracy.values()),
+        notes=tuple(notes),
+    )
+    write_report(report, out)
+    return report
+
+
+def _start(
+    subjects: Sequence[Subject], config: BenchConfig, work: Path, stack: ExitStack
+) -> tuple[list[Worker], list[float]]:
+    """Start one worker after the other; return them and the seconds each took to load."""
+    workers, seconds = [], []
+    with progress("load models", len(subjects)) as advance:
+        for number, subject in enumerate(subjects):
+            for path in subject.shipped:  # bring it into the page cache, so that every load starts alike
+                with path.open("rb") as file:
+                    while file.read(1 << 24):
+                        pass
+            log = work / f"worker-{number}.log"
+            worker = stack.enter_context(Worker(subject.entry, subject.path, config, log))
+            seconds.append(worker.receive()["load_s"])
+            workers.append(worker)
+            advance(1)
+    return workers, seconds
+
+
+def _timing_notes(times: Mapping[Cell, Floats], config: BenchConfig) -> list[str]:
+    notes = []
+    rounds = min((len(rows) for rows in times.values()), default=config.rounds)
+    if rounds < config.rounds:
+        notes.append(f"{rounds} rounds instead of {config.rounds}, to stay near {config.seconds:g} s")
+    if rounds < MIN_ROUNDS:
+        notes.append(f"fewer than {MIN_ROUNDS} rounds: speedups have no interval")
+    fewest = min((rows.size for rows in times.values()), default=100)
+    if fewest < 100:
+        notes.append(f"some rows have {fewest} timed runs: their p99 is close to the slowest run")
+    return notes
+
+
+def _score(
+    subjects: Sequence[Subject],
+    workers: Sequence[Worker],
+    test: datasets.Dataset,
+    config: BenchConfig,
+    seed: int,
+    work: Path,
+    notes: list[str],
+) -> dict[int, Accuracy]:
+    """Return the accuracy of each subject (by index) that has a trained head."""
+    from transformers import AutoTokenizer
+
+    headless = dict.fromkeys(subject.entry.target.name for subject in subjects if subject.task is None)
+    notes += [f"{name} has no metric: the model has no trained head" for name in headless]
+    scored = {i: (subject, subject.task) for i, subject in enumerate(subjects) if subject.task is not None}
+    if not scored:
+        return {}
+    tasks = [task for _, task in scored.values()]
+    entries = [subject.entry for subject, _ in scored.values()]
+    check_tasks(entries, tasks, test)
+    if 0 not in scored:
+        notes.append(f"agreement and differences in accuracy are against {entries[0]}")
+    asked: dict[Target, Questions] = {}
+    for subject, task in scored.values():
+        target = subject.entry.target
+        if target not in asked:
+            folder = work / f"questions-{len(asked)}"
+            folder.mkdir()
+            tokenizer = AutoTokenizer.from_pretrained(target.folder, local_files_only=True)
+            asked[target] = write_questions(test, tokenizer, task, config.accuracy_batch_size, folder)
+    questions = [asked[entry.target] for entry in entries]
+    logits = collect_answers([workers[i] for i in scored], questions, config, work)
+    return dict(zip(scored, score(entries, logits, tasks, test["label"], seed), strict=True))
+
+
+def _rows(
+    subjects: Sequence[Subject],
+    config: BenchConfig,
+    times: Mapping[Cell, Floats],
+    load_s: Sequence[float],
+    memory: Sequence[float],
+    accuracy: Mapping[int, Accuracy],
+    seed: int,
+) -> list[Row]:
+    sizes = [sum(path.stat().st_size for path in subject.shipped) / 1e6 for subject in subjects]
+    rows = []
+    for (index, shape), runs in times.items():
+        entry = subjects[index].entry
+        p50, p95, p99 = (float(value) for value in np.percentile(runs, [50, 95, 99]))
+        answers = accuracy.get(index)
+        rows.append(
+            Row(
+                name=entry.target.name,
+                runtime=entry.runtime,
+                device=config.device,
+                threads=config.threads,
+                batch_size=shape.batch_size,
+                sequence_length=shape.sequence_length,
+                latency_ms=Latency(p50=p50, p95=p95, p99=p99),
+                throughput=1000 * shape.batch_size / p50,
+                load_s=load_s[index],
+                peak_rss_mb=memory[index],
+                size_mb=sizes[index],
+                parameters=files.count_parameters(entry.target.folder),
+                metric=answers.metric if answers else None,
+                agreement_with_first=answers.agreement_with_first if answers else None,
+                speedup_vs_first=_speedup(times, index, shape, seed),
+                smaller_vs_first=sizes[0] / sizes[index],
+            )
+        )
+    return rows
+
+
+def _speedup(times: Mapping[Cell, Floats], index: int, shape: Shape, seed: int) -> Ratio | None:
+    if (0, shape) not in times:
+        return None
+    if index == 0:
+        return Ratio(value=1, ci95=(1, 1))
+    value, interval = ratio_of_medians(times[0, shape], times[index, shape], seed)
+    return Ratio(value=value, ci95=interval)

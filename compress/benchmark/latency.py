@@ -1,0 +1,149 @@
+"""Interleaved rounds: every model takes its turn again and again, so that a noisy machine hits all alike."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from compress.benchmark.config import BenchConfig
+from compress.benchmark.pool import Worker
+from compress.benchmark.statistics import MIN_ROUNDS, Floats
+from compress.display import progress
+
+_WARM_SECONDS = 0.5
+_MOST_RUNS = 40  # in one turn
+_OVERTIME = 1.25  # how far turns of at least one run may exceed the time asked for before rounds are dropped
+# After another process ran, caches are cold; for slow models that is lost in the measurement.
+_DISCARD, _DISCARD_BELOW = 1, 0.05
+
+
+@dataclass(frozen=True, order=True)
+class Shape:
+    """Batch size × tokens."""
+
+    batch_size: int
+    sequence_length: int
+
+    def __str__(self) -> str:
+        return f"{self.batch_size}×{self.sequence_length}"
+
+
+Cell = tuple[int, Shape]  # index of the worker, shape
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How often each cell runs: `rounds` turns of `runs[cell]` timed runs."""
+
+    rounds: int
+    runs: Mapping[Cell, int]
+
+
+def shapes_of(config: BenchConfig) -> list[Shape]:
+    """Return all shapes, small batches first."""
+    return [Shape(batch, length) for batch in config.batch_sizes for length in config.sequence_lengths]
+
+
+def write_inputs(
+    shapes: Iterable[Shape], vocabulary: int, padding: Iterable[int], seed: int, folder: Path
+) -> dict[Shape, Path]:
+    """Draw ids for every shape, alike for all models, and write them as worker inputs.
+
+    Args:
+        shapes: what to draw.
+        vocabulary: the smallest vocabulary among the models; ids come from its upper part, above the
+            special tokens that stand first (at most 1000).
+        padding: ids of padding tokens: never drawn, since some families number positions around them.
+        seed: of the draw.
+        folder: where files go.
+    """
+    ids = np.setdiff1d(np.arange(min(1000, vocabulary // 2), vocabulary), list(padding))
+    rng = np.random.default_rng(seed)
+    files = {}
+    for shape in shapes:
+        drawn = rng.choice(ids, size=(shape.batch_size, shape.sequence_length))
+        files[shape] = folder / f"{shape.batch_size}x{shape.sequence_length}.npz"
+        arrays = {"input_ids.0": drawn, "attention_mask.0": np.ones_like(drawn)}
+        np.savez(files[shape], **arrays)  # type: ignore[arg-type]
+    return files
+
+
+def plan_rounds(estimates: Mapping[Cell, float], config: BenchConfig) -> Plan:
+    """Share the time out: equal time for each cell and round, at least one run, fewer rounds if need be.
+
+    Args:
+        estimates: seconds of one run of each cell.
+        config: rounds and seconds asked for.
+    """
+    turn = config.seconds / (config.rounds * len(estimates))
+    runs = {cell: max(1, min(_MOST_RUNS, int(turn / cost))) for cell, cost in estimates.items()}
+    one_round = sum((runs[cell] + _discard(cost)) * cost for cell, cost in estimates.items())
+    affordable = int(_OVERTIME * config.seconds / one_round)
+    return Plan(min(config.rounds, max(affordable, MIN_ROUNDS)), runs)
+
+
+def measure(
+    workers: Sequence[Worker],
+    shapes: Sequence[Sequence[Shape]],
+    inputs: Mapping[Shape, Path],
+    config: BenchConfig,
+    seed: int,
+) -> dict[Cell, Floats]:
+    """Warm every worker up, then time all of them in rounds, one at a time.
+
+    Within a round shapes come in random order and, within a shape, so do workers: those compared with each
+    other run close together.
+
+    Args:
+        workers: the entries' processes.
+        shapes: for each worker, the shapes that its model can take.
+        inputs: input file of each shape.
+        config: rounds and seconds.
+        seed: of the order.
+
+    Returns:
+        (rounds, runs) milliseconds of each worker and shape.
+    """
+    cells = [(index, shape) for index, able in enumerate(shapes) for shape in able]
+    if not cells:
+        return {}
+    estimates: dict[Cell, float] = {}
+    with progress("warm up", len(cells)) as advance:
+        for index, shape in cells:
+            request = {"do": "warm", "inputs": str(inputs[shape]), "seconds": _WARM_SECONDS}
+            estimates[index, shape] = workers[index].ask(request)["seconds"]
+            advance(1)
+    plan = plan_rounds(estimates, config)
+    times: dict[Cell, list[list[int]]] = {cell: [] for cell in cells}
+    rng = random.Random(seed)
+    with progress("latency", plan.rounds * len(cells)) as advance:
+        for _ in range(plan.rounds):
+            for index, shape in _shuffled(cells, rng):
+                request = {
+                    "do": "time",
+                    "inputs": str(inputs[shape]),
+                    "runs": plan.runs[index, shape],
+                    "discard": _discard(estimates[index, shape]),
+                }
+                times[index, shape].append(workers[index].ask(request)["nanoseconds"])
+                advance(1)
+    return {cell: np.asarray(rows) / 1e6 for cell, rows in times.items()}
+
+
+def _discard(seconds: float) -> int:
+    return _DISCARD if seconds < _DISCARD_BELOW else 0
+
+
+def _shuffled(cells: Sequence[Cell], rng: random.Random) -> list[Cell]:
+    shapes = sorted({shape for _, shape in cells})
+    rng.shuffle(shapes)
+    ordered = []
+    for shape in shapes:
+        turns = [cell for cell in cells if cell[1] == shape]
+        rng.shuffle(turns)
+        ordered += turns
+    return ordered

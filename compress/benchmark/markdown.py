@@ -1,0 +1,43 @@
+"""`report.md`: what a CI job prints."""
+
+from __future__ import annotations
+
+from compress.benchmark.report import Report
+from compress.benchmark.tables import Table, details, machine, method, summary, widths
+
+
+def to_markdown(report: Report) -> str:
+    """Return the report as Markdown whose tables read well as plain text too."""
+    notes = [f"- {note}" for note in report.notes]
+    parts = [
+        "# Bench",
+        _table(summary(report)),
+        method(report),
+        *(["\n".join(notes)] if notes else []),
+        "## All rows",
+        _table(details(report)),
+        "## Machine",
+        _table(machine(report)),
+        f"Measured {report.created}.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(table: Table) -> str:
+    table = Table(table.head, _escaped(table.rows), table.text_columns)
+    sizes = [max(3, width) for width in widths(table)]
+    texts = table.text_columns
+
+    def line(cells: list[str]) -> str:
+        padded = [
+            cell.ljust(size) if column < texts else cell.rjust(size)
+            for column, (cell, size) in enumerate(zip(cells, sizes, strict=True))
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = ["-" * size if column < texts else "-" * (size - 1) + ":" for column, size in enumerate(sizes)]
+    return "\n".join([line(table.head), line(rule), *map(line, table.rows)])
+
+
+def _escaped(rows: list[list[str]]) -> list[list[str]]:
+    return [[cell.replace("|", "\\|") for cell in row] for row in rows]

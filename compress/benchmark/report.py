@@ -1,0 +1,148 @@
+"""The record of a bench: what `report.json` holds.
+
+Units: milliseconds, seconds, MB of 10⁶ bytes, percent for accuracy and agreement.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from compress.benchmark.config import BenchConfig, Runtime
+
+NAME = "report.json"
+
+
+class Latency(BaseModel, frozen=True, extra="forbid"):
+    """Percentiles of the time of one call, in milliseconds, over the runs of all rounds."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+class Metric(BaseModel, frozen=True, extra="forbid"):
+    """A task's main metric with its 95% interval.
+
+    Accuracy has Wilson's score interval; Spearman's correlation a percentile bootstrap over examples
+    (`compress.benchmark.statistics`).
+    """
+
+    name: str
+    value: float
+    ci95: tuple[float, float]
+
+
+class Ratio(BaseModel, frozen=True, extra="forbid"):
+    """A ratio of median times with its bootstrap interval over rounds; no interval below five rounds."""
+
+    value: float
+    ci95: tuple[float, float] | None
+
+    @property
+    def differs(self) -> bool:
+        """Whether the interval shows that the ratio is not 1."""
+        return self.ci95 is not None and not self.ci95[0] <= 1 <= self.ci95[1]
+
+
+class Difference(BaseModel, frozen=True, extra="forbid"):
+    """A model's main metric minus the first's, on the same examples.
+
+    `test` names what gave the p-value: McNemar's exact test with Agresti & Min's interval for accuracy, a
+    paired bootstrap for correlations.
+    """
+
+    value: float
+    ci95: tuple[float, float]
+    p_value: float
+    test: str
+
+    @property
+    def differs(self) -> bool:
+        """Whether both the test at 5% and the interval show a difference."""
+        return self.p_value < 0.05 and not self.ci95[0] <= 0 <= self.ci95[1]
+
+
+class Accuracy(BaseModel, frozen=True, extra="forbid"):
+    """How one model file answers the test set in one runtime.
+
+    Attributes:
+        name, runtime: the entry.
+        examples: number of test examples.
+        metric: the main metric.
+        metrics: all metrics of the task.
+        agreement_with_first: percent of answers that are the first entry's; for regression Pearson's
+            correlation of the two models' answers, in [-1, 1].
+        difference_with_first: the main metric against the first entry's; None for the first itself.
+    """
+
+    name: str
+    runtime: Runtime
+    examples: int
+    metric: Metric
+    metrics: dict[str, float]
+    agreement_with_first: float
+    difference_with_first: Difference | None
+
+
+class Row(BaseModel, frozen=True, extra="forbid"):
+    """One model × runtime × batch size × sequence length.
+
+    Attributes:
+        name, runtime, device, threads: who ran, where.
+        batch_size, sequence_length: shape of the input; full length, no padding.
+        latency_ms: time of one call.
+        throughput: examples a second, batch size over median latency.
+        load_s: from the first import of the runtime to a model that can answer; files in the page cache.
+        peak_rss_mb: highest resident memory of the runtime's process, from its start through all timed runs.
+        size_mb: the files this runtime needs: weights, config, tokenizer.
+        parameters: numbers in the safetensors weights: int8 codes count, their scales and index buffers do
+            not, tied weights count once. The same for the ONNX file made of them; None without safetensors.
+        metric: the main metric on the test set; None without test set or trained head.
+        agreement_with_first: see `Accuracy`.
+        speedup_vs_first: the first entry's median latency at this shape over this one's; None where the
+            first has no row of this shape.
+        smaller_vs_first: the first entry's size over this one's.
+    """
+
+    name: str
+    runtime: Runtime
+    device: Literal["cpu", "cuda"]
+    threads: int
+    batch_size: int
+    sequence_length: int
+    latency_ms: Latency
+    throughput: float
+    load_s: float
+    peak_rss_mb: float
+    size_mb: float
+    parameters: int | None
+    metric: Metric | None
+    agreement_with_first: float | None
+    speedup_vs_first: Ratio | None
+    smaller_vs_first: float
+
+
+class Report(BaseModel, frozen=True, extra="forbid"):
+    """A whole bench. `rows` are in the order of entries, the first entry being the reference.
+
+    Attributes:
+        format: version of this schema.
+        created: UTC time in ISO 8601.
+        seed: of inputs, order and resampling.
+        config: what was asked.
+        machine: `compress.hardware.fingerprint()`.
+        rows: latency, memory and size.
+        accuracy: one an entry whose model has a trained head, where a test set was given.
+        notes: what the reader must know: rows left out, files made for the bench, rounds cut short.
+    """
+
+    format: Literal[1] = 1
+    created: str
+    seed: int
+    config: BenchConfig
+    machine: dict[str, Any]
+    rows: tuple[Row, ...]
+    accuracy: tuple[Accuracy, ...] = ()
+    notes: tuple[str, ...] = ()

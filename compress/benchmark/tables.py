@@ -1,0 +1,165 @@
+"""A report as tables of text, for the terminal, Markdown and HTML alike.
+
+A claim is made only where its interval shows it: else a speedup reads "≈1" and a difference "n.s.".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from compress.benchmark.report import Accuracy, Difference, Metric, Ratio, Report, Row
+
+
+@dataclass(frozen=True)
+class Table:
+    """Column heads and rows of cells; the first `text_columns` columns are text, the others numbers."""
+
+    head: list[str]
+    rows: list[list[str]]
+    text_columns: int = 2
+
+
+def shape_name(row: Row) -> str:
+    """Return batch × length, `8×128`."""
+    return f"{row.batch_size}×{row.sequence_length}"
+
+
+def entry_rows(report: Report) -> list[list[Row]]:
+    """Return the rows of each entry, in the report's order."""
+    entries: dict[tuple[str, str], list[Row]] = {}
+    for row in report.rows:
+        entries.setdefault((row.name, row.runtime), []).append(row)
+    return list(entries.values())
+
+
+def accuracy_of(report: Report, row: Row) -> Accuracy | None:
+    """Return the accuracy of the row's entry."""
+    return next((a for a in report.accuracy if (a.name, a.runtime) == (row.name, row.runtime)), None)
+
+
+def summary(report: Report, every_shape: bool = True) -> Table:
+    """Return one line for each model × runtime, with the speedup at the first shape.
+
+    Args:
+        report: what was measured.
+        every_shape: give the latency at every shape; else at the first.
+    """
+    shapes = list(dict.fromkeys(shape_name(row) for row in report.rows))
+    shown = shapes if every_shape else shapes[:1]
+    scored = report.accuracy[0].metric.name if report.accuracy else ""
+    head = ["model", "runtime", "MB", "smaller"]
+    head += [scored, "against first", "agree"] if scored else []
+    head += [f"ms {shape}" for shape in shown]
+    head += [f"speedup {shape}" for shape in shapes[:1]] + ["RSS MB", "load s"]
+    lines = []
+    for index, rows in enumerate(entry_rows(report)):
+        first, by_shape = rows[0], {shape_name(row): row for row in rows}
+        line = [first.name, first.runtime, number(first.size_mb), f"{first.smaller_vs_first:.2f}×"]
+        if scored:
+            line += _accuracy_cells(accuracy_of(report, first))
+        line += [number(by_shape[shape].latency_ms.p50) if shape in by_shape else "–" for shape in shown]
+        speedup = by_shape[shapes[0]].speedup_vs_first if shapes[0] in by_shape else None
+        line += ["1" if index == 0 else speedup_text(speedup)]
+        lines.append([*line, f"{first.peak_rss_mb:.0f}", f"{first.load_s:.2f}"])
+    return Table(head, lines)
+
+
+def details(report: Report) -> Table:
+    """Return one line for each row of the report."""
+    head = ["model", "runtime", "device", "threads", "shape", "p50 ms", "p95 ms", "p99 ms", "examples/s"]
+    head += ["speedup", "MB", "parameters", "RSS MB", "load s"]
+    lines = []
+    first = report.rows[0] if report.rows else None
+    for row in report.rows:
+        itself = first is not None and (row.name, row.runtime) == (first.name, first.runtime)
+        times = row.latency_ms
+        line = [row.name, row.runtime, row.device, str(row.threads), shape_name(row)]
+        line += [number(times.p50), number(times.p95), number(times.p99), number(row.throughput)]
+        line += ["1" if itself else speedup_text(row.speedup_vs_first), number(row.size_mb)]
+        line += [parameters_text(row.parameters)]
+        lines.append([*line, f"{row.peak_rss_mb:.0f}", f"{row.load_s:.2f}"])
+    return Table(head, lines, text_columns=3)
+
+
+def machine(report: Report) -> Table:
+    """Return the machine's fingerprint, a line each."""
+    lines = []
+    for name, value in report.machine.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {entry}" for key, entry in value.items())
+        elif isinstance(value, (list, tuple)):
+            value = ", ".join(map(str, value)) or "–"
+        lines.append([name.replace("_", " "), str(value)])
+    return Table(["machine", ""], lines)
+
+
+def method(report: Report) -> str:
+    """Say in a sentence or two how numbers came to be."""
+    config = report.config
+    text = (
+        f"{config.device}, {config.threads} thread{'s' if config.threads > 1 else ''}, "
+        f"shapes are batch × tokens, ms is the median; seed {report.seed}. Each model runs in a process of "
+        "its own; models take turns in rounds. Speedups are against the first line, [95% bootstrap interval "
+        "over rounds]; ≈1: the interval includes 1."
+    )
+    if report.accuracy:
+        scored = report.accuracy[-1]
+        text += f" Scored on {scored.examples} test examples at batch {config.accuracy_batch_size}; "
+        text += "± is half the 95% interval."
+        if scored.difference_with_first:
+            text += f" n.s.: no difference shown at 5% ({scored.difference_with_first.test})."
+    return text
+
+
+def number(value: float) -> str:
+    """Return a number with three significant digits or none of its integer digits lost."""
+    digits = 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
+    return f"{value:.{digits}f}"
+
+
+def parameters_text(count: int | None) -> str:
+    """Return a count in millions."""
+    return "–" if count is None else f"{count / 1e6:.2f} M"
+
+
+def speedup_text(speedup: Ratio | None) -> str:
+    """Return a speedup with its interval; "≈1" where that includes 1, no claim where there is none."""
+    if speedup is None:
+        return "–"
+    if speedup.ci95 is None:
+        return f"({speedup.value:.2f}×, no interval)"
+    interval = f"[{speedup.ci95[0]:.2f}, {speedup.ci95[1]:.2f}]"
+    return f"{speedup.value:.2f}× {interval}" if speedup.differs else f"≈1 {interval}"
+
+
+def metric_text(metric: Metric) -> str:
+    """Return a metric with half its interval."""
+    digits = _digits(metric.name)
+    return f"{metric.value:.{digits}f} ±{(metric.ci95[1] - metric.ci95[0]) / 2:.{digits}f}"
+
+
+def difference_text(difference: Difference | None, name: str) -> str:
+    """Return a difference with its sign, marked where the test shows none."""
+    if difference is None:
+        return "–"
+    return f"{difference.value:+.{_digits(name)}f}{'' if difference.differs else ' n.s.'}"
+
+
+def _accuracy_cells(accuracy: Accuracy | None) -> list[str]:
+    if accuracy is None:
+        return ["–", "–", "–"]
+    name = accuracy.metric.name
+    agreement = accuracy.agreement_with_first
+    agree = f"{agreement:.1f}%" if name == "accuracy" else f"r {agreement:.3f}"
+    return [metric_text(accuracy.metric), difference_text(accuracy.difference_with_first, name), agree]
+
+
+def _digits(metric: str) -> int:
+    """Percent have one decimal, correlations three."""
+    return 1 if metric == "accuracy" else 3
+
+
+def widths(table: Table) -> Sequence[int]:
+    """Return each column's width in characters."""
+    return [max(map(len, column)) for column in zip(table.head, *table.rows, strict=True)]

@@ -1,0 +1,1 @@
+"""The command line: each command builds the objects that a recipe builds."""

@@ -1,0 +1,56 @@
+"""The one Typer app, and the one place where errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from compress.commands import looking, passes, recipes
+from compress.commands.spread import SpreadCommand
+from compress.errors import CompressError
+
+app = typer.Typer(
+    name="compress",
+    help="Distil, prune, factorize and quantize transformers, and prove that the result is right and faster.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (
+    passes.finetune,
+    passes.distill,
+    passes.prune,
+    passes.factorize,
+    passes.quantize,
+    passes.export,
+    recipes.bench,
+    recipes.run,
+    looking.inspect,
+    looking.assets,
+):
+    app.command(cls=SpreadCommand)(command)
+
+
+def main() -> None:
+    """Run the command line: 0 done, 1 budget not met, 2 bad input, 130 interrupted."""
+    _quiet_libraries()
+    try:
+        app()
+    except CompressError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; the same command goes on from the last checkpoint\n")
+        sys.exit(130)
+
+
+def _quiet_libraries() -> None:
+    """Keep the libraries' own bars and reports off the screen; ours say what the user needs."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -1,0 +1,299 @@
+"""finetune, distill, prune, factorize, quantize, export: one pass each, the result in one folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from compress.commands.options import (
+    Data,
+    Device,
+    Json,
+    Kind,
+    Label,
+    Out,
+    Quiet,
+    Seed,
+    Text,
+    TextPair,
+    build,
+    field,
+    finish,
+)
+from compress.data.config import DataConfig
+from compress.passes.base import Pass
+from compress.passes.distill import Distill
+from compress.passes.export import Export
+from compress.passes.factorize import Factorize
+from compress.passes.finetune import Finetune
+from compress.passes.prune import Prune
+from compress.passes.quantize import Quantize
+
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A folder, a packaged model, an alias or a hub id.")
+]
+Epochs = Annotated[float | None, field(Distill, "epochs")]
+LearningRate = Annotated[float | None, field(Distill, "learning_rate")]
+BatchSize = Annotated[int | None, field(Distill, "batch_size")]
+MaxLength = Annotated[int | None, field(Distill, "max_length")]
+Patience = Annotated[int | None, field(Distill, "patience")]
+Bf16 = Annotated[bool | None, field(Distill, "bf16", "--bf16/--no-bf16")]
+
+
+def finetune(
+    model: Annotated[str, typer.Option("--model", metavar="M", help="What to train: a name or a folder.")],
+    data: Data = None,
+    task: Kind = None,
+    out: Out = None,
+    text: Text = None,
+    text_pair: TextPair = None,
+    label: Label = None,
+    epochs: Epochs = None,
+    learning_rate: LearningRate = None,
+    batch_size: BatchSize = None,
+    max_length: MaxLength = None,
+    patience: Patience = None,
+    bf16: Bf16 = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fine-tune a model on labelled text.
+
+    Example: compress finetune --model minilm-l6 --data movie-reviews --out runs/teacher
+    """
+    pass_ = build(
+        Finetune,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        max_length=max_length,
+        patience=patience,
+        bf16=bf16,
+    )
+    config = _data(data, task, text, text_pair, label)
+    _run([pass_], model, out, config or _default_data(model), seed, device, json, quiet)
+
+
+def distill(
+    teacher: Annotated[
+        str,
+        typer.Option(
+            "--teacher", metavar="M", help="A name or a folder; fine-tuned first if it has no head."
+        ),
+    ],
+    student: Annotated[
+        str,
+        typer.Option(
+            "--student", metavar="M", help="A name, a folder, or teacher:N for N of the teacher's layers."
+        ),
+    ],
+    data: Data = None,
+    task: Kind = None,
+    temperature: Annotated[float | None, field(Distill, "temperature")] = None,
+    kd_weight: Annotated[float | None, field(Distill, "kd_weight")] = None,
+    out: Out = None,
+    text: Text = None,
+    text_pair: TextPair = None,
+    label: Label = None,
+    epochs: Epochs = None,
+    learning_rate: LearningRate = None,
+    batch_size: BatchSize = None,
+    max_length: MaxLength = None,
+    patience: Patience = None,
+    bf16: Bf16 = None,
+    cache: Annotated[bool | None, field(Distill, "cache", "--cache/--no-cache")] = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a small student on a big teacher's answers.
+
+    A teacher without a trained head is fine-tuned first, into a folder beside the result. Without --data it is
+    what the teacher was trained on, else SST-2, else the packaged movie reviews.
+
+    Example: compress distill --teacher bert-large --student distilbert
+
+    Example: compress distill --teacher runs/teacher --student teacher:3 --data movie-reviews --out runs/small
+    """
+    from compress.artifact import read_manifest
+    from compress.display import say
+    from compress.sources import resolve_model
+
+    shared: dict[str, Any] = {
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+        "batch_size": batch_size,
+        "max_length": max_length,
+        "patience": patience,
+        "bf16": bf16,
+    }
+    passes: list[Pass] = [
+        build(Distill, student=student, temperature=temperature, kd_weight=kd_weight, cache=cache, **shared)
+    ]
+    config = _data(data, task, text, text_pair, label)
+    if read_manifest(resolve_model(teacher).path).task is None:
+        passes.insert(0, build(Finetune, **shared))
+        if not quiet:
+            say(f"{teacher} has no trained head for the task: it is fine-tuned first.")
+    _run(passes, teacher, out, config or _default_data(teacher), seed, device, json, quiet, student)
+
+
+def prune(
+    model: Model,
+    heads: Annotated[float | None, field(Prune, "heads")] = None,
+    ffn: Annotated[float | None, field(Prune, "ffn")] = None,
+    layers: Annotated[int | None, field(Prune, "layers")] = None,
+    criterion: Annotated[
+        Literal["fisher", "taylor", "magnitude", "random"] | None, field(Prune, "criterion")
+    ] = None,
+    samples: Annotated[int | None, field(Prune, "samples")] = None,
+    data: Data = None,
+    out: Out = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Remove attention heads, feed-forward neurons or whole layers.
+
+    Example: compress prune runs/teacher --heads 0.25 --ffn 0.5 --out runs/pruned
+    """
+    pass_ = build(Prune, heads=heads, ffn=ffn, layers=layers, criterion=criterion, samples=samples)
+    _run([pass_], model, out, _data(data), seed, device, json, quiet)
+
+
+def factorize(
+    model: Model,
+    keep: Annotated[float, field(Factorize, "keep")],
+    method: Annotated[Literal["whitened", "plain"] | None, field(Factorize, "method")] = None,
+    samples: Annotated[int | None, field(Factorize, "samples")] = None,
+    data: Data = None,
+    out: Out = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Hold linear layers as products of two thin matrices.
+
+    Example: compress factorize runs/teacher --keep 0.5 --out runs/thin
+    """
+    pass_ = build(Factorize, keep=keep, method=method, samples=samples)
+    _run([pass_], model, out, _data(data), seed, device, json, quiet)
+
+
+def quantize(
+    model: Model,
+    scheme: Annotated[Literal["dynamic"] | None, field(Quantize, "scheme")] = None,
+    embeddings: Annotated[bool | None, field(Quantize, "embeddings", "--embeddings/--no-embeddings")] = None,
+    data: Data = None,
+    out: Out = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Turn weights into int8; the score before and after is printed and recorded.
+
+    Example: compress quantize runs/small --out runs/int8
+    """
+    _run(
+        [build(Quantize, scheme=scheme, embeddings=embeddings)],
+        model,
+        out,
+        _data(data),
+        seed,
+        device,
+        json,
+        quiet,
+    )
+
+
+def export(
+    model: Model,
+    out: Out = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write the ONNX file beside the model and check it against torch.
+
+    Example: compress export runs/int8 --out runs/deploy
+    """
+    _run([Export()], model, out, None, seed, device, json, quiet)
+
+
+def _data(
+    source: str | None,
+    task: str | None = None,
+    text: str | None = None,
+    text_pair: str | None = None,
+    label: str | None = None,
+) -> DataConfig | None:
+    if source is None:
+        return None
+    return build(DataConfig, source=source, task=task, text=text, text_pair=text_pair, label=label)
+
+
+def _default_data(model: str) -> DataConfig:
+    """Return what the model was trained on, else SST-2, else, where no hub answers, the movie reviews."""
+    from compress.artifact import read_manifest
+    from compress.data import load_data
+    from compress.display import say
+    from compress.errors import InputError
+    from compress.sources import resolve_model
+
+    known = read_manifest(resolve_model(model).path).data
+    if known is not None:
+        return known
+    default = DataConfig(source="glue/sst2")
+    try:
+        load_data(default)
+        say("no --data given: using SST-2 (glue/sst2).")
+    except InputError as error:
+        default = DataConfig(source="movie-reviews")
+        say(f"no --data given, and SST-2 cannot be had ({error.cause}): using the packaged movie-reviews.")
+    return default
+
+
+def _run(
+    passes: list[Pass],
+    model: str,
+    out: Path | None,
+    data: DataConfig | None,
+    seed: int,
+    device: str,
+    json: bool,
+    quiet: bool,
+    *names: str,
+) -> None:
+    """Run the passes; the last result goes to `out`, those before it to folders beside it."""
+    from compress import api
+    from compress.display import silence
+    from compress.pipeline import Step
+
+    if quiet:
+        silence()
+    if out is None:
+        words = [passes[-1].name, model, *names]
+        out = Path("runs") / "-".join(Path(word).name.replace(":", "-") for word in words)
+    steps = [Step(step, out.with_name(f"{out.name}-teacher")) for step in passes[:-1]]
+    artifact = api.apply([*steps, Step(passes[-1], out)], model, data, seed, device)
+    record = artifact.manifest.history[-1]
+    finish(
+        {
+            "folder": str(out),
+            "teacher": str(steps[0].folder) if steps else None,
+            "before": record.before,
+            "after": record.after,
+            "notes": list(record.notes),
+            "seconds": record.seconds,
+        },
+        json,
+    )

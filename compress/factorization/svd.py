@@ -1,0 +1,75 @@
+"""The best product of two thin matrices in place of one, plain or weighted by the inputs it sees."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# Share of the mean input energy added to every direction, so that directions which calibration never
+# showed are still ordered by the weight itself instead of by rounding noise.
+DAMPING = 1e-6
+
+
+def truncate_svd(weight: Tensor, rank: int, gram: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Split `weight` (out, in) into (first, second) with `second @ first` its best approximation of `rank`.
+
+    Without `gram` it minimises ‖W - W'‖_F (Eckart-Young): the squared error is the sum of the discarded σ².
+    With the Gram matrix of the inputs, G = XᵀX for X (tokens, in), it minimises ‖X (W - W')ᵀ‖_F, the
+    objective of SVD-LLM (Wang et al. 2024): the squared error is the sum of the discarded σ² of W S for any
+    S Sᵀ = G. If W S = U Σ Vᵀ, then W' = U_r Σ_r V_rᵀ S⁻¹ = U_r U_rᵀ W, so nothing is inverted here and a
+    singular G is no special case: U_r are the leading eigenvectors of W G Wᵀ, found in the basis of W = Q R.
+
+    Args:
+        weight: (out, in), any float dtype; computed in float64.
+        rank: from 1 to min(out, in); at the upper end the product equals `weight`.
+        gram: (in, in) symmetric positive semi-definite, in any scale, or None. `DAMPING` times its mean
+            diagonal is added to the diagonal.
+
+    Returns:
+        first (rank, in) and second (out, rank) in `weight`'s dtype. Row i of the one and column i of the
+        other have the same norm, which is kind to later quantization and training.
+
+    Raises:
+        ValueError: `rank` is out of range or `gram` has another size.
+    """
+    out_features, in_features = weight.shape
+    if not 1 <= rank <= min(out_features, in_features):
+        raise ValueError(f"rank {rank} for a matrix of shape {tuple(weight.shape)}")
+    if gram is not None and gram.shape != (in_features, in_features):
+        raise ValueError(f"gram of shape {tuple(gram.shape)} for a matrix of shape {tuple(weight.shape)}")
+    exact = weight.detach().double()
+    basis = _output_basis(exact, rank, gram)  # (out, rank), orthonormal
+    first = basis.T @ exact
+    scale = first.norm(dim=1).clamp_min(torch.finfo(torch.float64).tiny).sqrt()
+    return (first / scale[:, None]).to(weight.dtype), (basis * scale).to(weight.dtype)
+
+
+def output_energies(weight: Tensor, gram: Tensor | None = None) -> Tensor:
+    """Return σ² (min(out, in),) of W S, descending: what each rank adds to ‖X Wᵀ‖². See `truncate_svd`."""
+    exact = weight.detach().double()
+    return torch.linalg.eigvalsh(_energy(_thin_qr(exact)[1], gram)).flip(0).clamp_min(0)
+
+
+def _output_basis(weight: Tensor, rank: int, gram: Tensor | None) -> Tensor:
+    if gram is None:
+        return torch.linalg.svd(weight, full_matrices=False).U[:, :rank]
+    q, r = _thin_qr(weight)
+    vectors = torch.linalg.eigh(_energy(r, gram)).eigenvectors  # ascending
+    return q @ vectors.flip(1)[:, :rank]
+
+
+def _thin_qr(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return Q (out, k) and R (k, in), k = min(out, in): no eigenproblem is larger than k."""
+    if weight.shape[0] <= weight.shape[1]:
+        return torch.eye(weight.shape[0], dtype=weight.dtype, device=weight.device), weight
+    q, r = torch.linalg.qr(weight)
+    return q, r
+
+
+def _energy(weight: Tensor, gram: Tensor | None) -> Tensor:
+    """Return W (G + damping) Wᵀ, exactly symmetric."""
+    if gram is None:
+        return weight @ weight.T
+    exact = gram.to(weight)
+    energy = weight @ exact @ weight.T + DAMPING * exact.diagonal().mean() * (weight @ weight.T)
+    return (energy + energy.T) / 2

@@ -1,0 +1,67 @@
+"""Folders that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from compress.errors import FolderError
+
+RUN = "run.json"
+MARKERS = ("manifest.json", "report.json", RUN)
+
+
+def check_output(folder: Path) -> None:
+    """Refuse an output folder that holds something else or cannot be written, before any work is done.
+
+    Allowed are a missing or empty folder, and one that this toolkit wrote (it has one of `MARKERS`).
+
+    Raises:
+        FolderError: with the reason.
+    """
+    if folder.exists():
+        if not folder.is_dir():
+            raise FolderError("there is a file of that name", place=str(folder), remedy="Give another --out.")
+        names = {path.name for path in folder.iterdir()}
+        if names and not names & set(MARKERS):
+            raise FolderError(
+                f"the folder holds something else ({', '.join(sorted(names)[:3])})",
+                place=str(folder),
+                remedy="Give an empty or new folder as --out.",
+            )
+    parent = next(path for path in [folder, *folder.absolute().parents] if path.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise FolderError(f"{parent} cannot be written", place=str(folder), remedy="Give another --out.")
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder beside `folder`; on success it takes `folder`'s place.
+
+    On an error, an interrupt or a kill, `folder` is what it was before.
+    """
+    check_output(folder)
+    folder = folder.absolute()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
+    except OSError as error:
+        raise FolderError(
+            f"cannot be written ({error.strerror})", place=str(folder), remedy="Give another --out."
+        ) from error
+    new.chmod(0o755)
+    try:
+        yield new
+        if folder.exists():
+            old = new.with_suffix(".old")
+            folder.rename(old)
+            new.rename(folder)
+            shutil.rmtree(old)
+        else:
+            new.rename(folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)

@@ -1,0 +1,12 @@
+"""Modules that replace a plain `nn.Linear` or `nn.Embedding` after compression.
+
+Every class here has `description()`, the JSON that `structure.py` stores in `config.json`, and `build(...)`,
+which makes the empty module from it. A new kind of layer is one class in one file, listed in `LAYERS`.
+"""
+
+from compress.layers.int8 import Int8Embedding, Int8Linear
+from compress.layers.low_rank import LowRankLinear
+
+LAYERS = {cls.__name__: cls for cls in (LowRankLinear, Int8Linear, Int8Embedding)}
+
+__all__ = ["LAYERS", "Int8Embedding", "Int8Linear", "LowRankLinear"]

@@ -1,0 +1,68 @@
+"""Fine-tune a model on labelled text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from compress.passes.base import Context, ModelPlan
+from compress.tasks import Task
+from compress.training.config import TrainingPass
+
+if TYPE_CHECKING:
+    from compress.artifact import Artifact
+    from compress.data import TextData
+
+
+class Finetune(TrainingPass):
+    """Train on the labels; a model without a head for the task gets one.
+
+    Example:
+        - {pass: finetune, epochs: 3, learning_rate: 5.0e-5, max_length: 64}
+    """
+
+    name: ClassVar[str] = "finetune"
+    pass_: Literal["finetune"] = Field("finetune", alias="pass")
+
+    def check(self, plan: ModelPlan) -> None:
+        """Refuse training after quantize or export, without data, or beyond the model's positions."""
+        self.check_trainable(plan)
+        positions = getattr(plan.config, "max_position_embeddings", None)
+        if plan.task is None and positions is not None and self.max_length > positions:
+            plan.refuse(
+                f"max_length {self.max_length} is beyond the model's {positions} positions", "Lower it."
+            )
+        if plan.task is None and plan.data is not None:
+            plan.task = task_of(plan.data, self.max_length)
+
+    def apply(self, artifact: Artifact, context: Context) -> Artifact:
+        """Return the artifact with trained weights and, where it had none, a head for the data's task."""
+        from compress.artifact import load
+        from compress.training.examples import Examples
+        from compress.training.trainer import TaskObjective, train
+
+        data = context.data
+        assert data is not None
+        if artifact.manifest.task is None:
+            assert context.input_folder is not None
+            artifact = load(context.input_folder, task_of(data, self.max_length))
+        task, tokenizer = artifact.task, artifact.tokenizer
+        train(
+            artifact.model,
+            tokenizer,
+            task,
+            Examples.of(data.train, tokenizer, task),
+            Examples.of(data.validation, tokenizer, task),
+            self,
+            context,
+            TaskObjective(task),
+            title="fine-tune",
+        )
+        return artifact
+
+
+def task_of(data: TextData, max_length: int) -> Task:
+    """Return the task that the data poses."""
+    kind: Literal["classification", "regression"] = "classification" if data.labels else "regression"
+    return Task(kind=kind, labels=data.labels, pair=data.pair, max_length=max_length)

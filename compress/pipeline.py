@@ -1,0 +1,254 @@
+"""Plan, check everything, run, save each step; a finished step is not run again."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from compress import folders
+from compress.artifact import Artifact, content_hash, load, read_config, read_manifest, save, verify
+from compress.data import TextData, load_data
+from compress.data.align import align
+from compress.data.config import DataConfig
+from compress.display import say
+from compress.errors import CompressError, FolderError, InputError
+from compress.manifest import PassRecord, hash_json, versions
+from compress.passes.base import Context, ModelPlan, Pass
+from compress.sources import resolve_model
+
+
+@dataclass(frozen=True)
+class Step:
+    """One pass and the folder that its result goes to."""
+
+    pass_: Pass
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A checked chain, ready to run.
+
+    Attributes:
+        source: folder of the model that goes in.
+        model: the name it was given by.
+        steps: what is done.
+        data: loaded and in the model's label order; None where there is none.
+        config: where `data` came from.
+        seed: of everything random.
+        device: `cpu` or `cuda`.
+        recipe: text saved with every step.
+    """
+
+    source: Path
+    model: str
+    steps: tuple[Step, ...]
+    data: TextData | None
+    config: DataConfig | None
+    seed: int
+    device: str
+    recipe: str
+
+
+def plan(
+    model: str,
+    steps: Sequence[Step],
+    data: DataConfig | None,
+    seed: int = 0,
+    device: str = "cpu",
+    recipe: str = "",
+) -> Chain:
+    """Check a whole chain before any weights are loaded or any training starts.
+
+    Data that is left out is what the model itself was trained on, where its manifest says so.
+
+    Raises:
+        InputError: everything that is wrong with the model, the data and each pass, in one message.
+    """
+    errors: list[str] = []
+    source, task, config, loaded = Path(), None, None, None
+    try:
+        source = resolve_model(model).path
+        manifest, config = read_manifest(source), read_config(source)
+        task, data = manifest.task, data or manifest.data
+    except CompressError as error:
+        errors.append(str(error))
+    try:
+        loaded = load_data(data) if data else None
+        if loaded and task:
+            loaded = align(loaded, task.labels, f"data {data.source}" if data else "data")
+    except CompressError as error:
+        errors.append(str(error))
+    if not errors:
+        errors = _check(steps, ModelPlan(config, task, loaded))
+    if device == "cuda" and not _has_cuda():
+        errors.append("--device cuda: torch sees no GPU. Use --device cpu.")
+    for step in steps:
+        try:
+            folders.check_output(step.folder)
+        except FolderError as error:
+            errors.append(str(error))
+    if len(errors) == 1:
+        raise InputError(errors[0])
+    if errors:
+        raise InputError("\n  ".join([f"{len(errors)} problems", *errors]))
+    return Chain(source, model, tuple(steps), loaded, data, seed, device, recipe)
+
+
+def run(chain: Chain, scratch: Path) -> list[Path]:
+    """Run a chain's steps in order and return their folders.
+
+    A step whose folder already holds the result of the same inputs, options, seed and versions is skipped; one
+    that was killed goes on from its last checkpoint.
+
+    Args:
+        chain: what `plan` returned.
+        scratch: working folder for checkpoints; removed when the chain is done, kept when it is not.
+
+    Raises:
+        CompressError: a step failed; the steps before it are saved.
+    """
+    done: list[Path] = []
+    artifact: Artifact | None = None
+    with _locked(scratch):
+        for number, step in enumerate(chain.steps, 1):
+            title = f"{number}/{len(chain.steps)} {step.pass_.name}"
+            key = _step_key(chain, step, done)
+            if _finished(step.folder, key):
+                say(f"{title}: done before, in {step.folder}")
+                artifact = None
+            else:
+                say(f"{title} → {step.folder}")
+                before = done[-1] if done else chain.source
+                artifact = _run_step(chain, step, artifact or load(before), before, key, done, scratch)
+            done.append(step.folder)
+    shutil.rmtree(scratch, ignore_errors=True)
+    return done
+
+
+def _check(steps: Sequence[Step], state: ModelPlan) -> list[str]:
+    state.quantized, state.exported = _compressed_before(state)
+    for index, step in enumerate(steps):
+        state.place, state.steps = f"passes[{index}] ({step.pass_.name})", index
+        step.pass_.check(state)
+    return state.errors
+
+
+def _compressed_before(state: ModelPlan) -> tuple[bool, bool]:
+    """Say whether the model that goes in is int8 already; an earlier export does not matter to a new chain."""
+    stored = getattr(state.config, "quantization_config", None) or {}
+    structure = stored.get("structure", {}) if isinstance(stored, dict) else {}
+    return any(entry["type"].startswith("Int8") for entry in structure.values()), False
+
+
+def _run_step(
+    chain: Chain, step: Step, artifact: Artifact, before: Path, key: str, done: list[Path], scratch: Path
+) -> Artifact:
+    from transformers import set_seed
+
+    from compress.tasks.evaluate import evaluate
+
+    set_seed(chain.seed)
+    workdir = scratch / f"{step.folder.name}-{key[:12]}"
+    workdir.mkdir(parents=True, exist_ok=True)
+    context = Context(
+        seed=chain.seed,
+        workdir=workdir,
+        data=chain.data,
+        device=chain.device,
+        input_folder=before,
+        steps=tuple(done),
+    )
+    history = artifact.manifest.history
+    scored = artifact.manifest.task is not None and chain.data is not None
+    same_data = history and artifact.manifest.data == chain.config
+    metrics = dict(history[-1].after) if same_data else {}
+    if scored and not metrics:
+        metrics = evaluate(artifact, chain.data.validation, "score before") if chain.data else {}
+    start = time.monotonic()
+    artifact = step.pass_.apply(artifact, context)
+    artifact.model.to("cpu").eval()
+    seconds = time.monotonic() - start
+    after = {}
+    if chain.data is not None and artifact.manifest.task is not None:
+        data = align(chain.data, artifact.task.labels)
+        after = evaluate(artifact, data.validation, "score on dev")
+    record = PassRecord(
+        name=step.pass_.name,
+        config=step.pass_.model_dump(mode="json", by_alias=True),
+        input_hash=key,
+        seed=chain.seed,
+        versions=versions(),
+        seconds=round(seconds, 2),
+        before=metrics,
+        after=after,
+        notes=tuple(context.notes),
+    )
+    artifact = artifact.with_record(record).evolve(
+        data=chain.config, source=artifact.manifest.source or chain.model
+    )
+    save(artifact, step.folder, {"recipe.yaml": chain.recipe} if chain.recipe else None)
+    for line in [*context.notes, _score_line(record, artifact)]:
+        say(f"  {line}")
+    shutil.rmtree(workdir, ignore_errors=True)
+    return artifact.evolve(attachments={name: step.folder / name for name in artifact.attachments})
+
+
+def _score_line(record: PassRecord, artifact: Artifact) -> str:
+    if not record.after:
+        return f"{record.seconds:.0f} s"
+    name = artifact.task.main_metric
+    before = f"{record.before[name]:.4g} → " if name in record.before else ""
+    return f"dev {name} {before}{record.after[name]:.4g}, {record.seconds:.0f} s"
+
+
+def _step_key(chain: Chain, step: Step, done: list[Path]) -> str:
+    """Hash everything that decides a step's result."""
+    inputs = [content_hash(chain.source), *(content_hash(folder) for folder in done)]
+    inputs += [content_hash(resolve_model(name).path) for name in step.pass_.model_names()]
+    data = chain.data.fingerprint if chain.data else None
+    options = step.pass_.model_dump(mode="json", by_alias=True)
+    return hash_json([inputs, options, data, chain.seed, chain.device, versions()])
+
+
+def _finished(folder: Path, key: str) -> bool:
+    if not (folder / "manifest.json").exists():
+        return False
+    try:
+        history = read_manifest(folder).history
+        if not history or history[-1].input_hash != key:
+            return False
+        verify(folder)
+    except FolderError as error:
+        say(f"{error} Making it again.")
+        return False
+    return True
+
+
+@contextmanager
+def _locked(scratch: Path) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FolderError(
+            f"cannot be written ({error.strerror})", place=str(scratch.parent), remedy="Give another --out."
+        ) from error
+    try:
+        with FileLock(scratch / "lock", timeout=0):
+            yield
+    except Timeout:
+        raise FolderError(
+            "another run is writing here", place=str(scratch), remedy="Wait for it, or give another --out."
+        ) from None
+
+
+def _has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

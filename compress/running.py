@@ -1,0 +1,118 @@
+"""Run a whole recipe: its passes, then the benchmark of every step."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compress import folders, pipeline
+from compress.artifact import content_hash, read_manifest
+from compress.display import say
+from compress.hardware import fingerprint
+from compress.manifest import hash_json
+from compress.pipeline import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from compress.benchmark import BenchConfig, Report
+    from compress.pipeline import Chain
+    from compress.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a recipe left: the folder of every step, and the report where one was asked for."""
+
+    folder: Path
+    steps: tuple[Path, ...]
+    report: Report | None
+
+
+def run(recipe: Recipe | str | Path, out: Path | None = None) -> Run:
+    """Run a recipe into `out` (`runs/<name>` by default): `01-finetune`, `02-distill`, …, `bench`.
+
+    Steps and benchmarks that are done already, with the same inputs, are not done again.
+
+    Args:
+        recipe: the recipe, or the path of its YAML file.
+        out: the run's folder.
+
+    Raises:
+        InputError: everything that is wrong with the recipe, the model or the data, before anything runs.
+        CompressError: a step failed; the steps before it are saved and a new call goes on from there.
+    """
+    from compress.recipe import Recipe
+
+    if not isinstance(recipe, Recipe):
+        recipe = Recipe.read(Path(recipe))
+    out = out or Path("runs") / recipe.name
+    steps = [Step(pass_, out / f"{number:02d}-{pass_.name}") for number, pass_ in enumerate(recipe.passes, 1)]
+    folders.check_output(out)
+    chain = pipeline.plan(recipe.model, steps, recipe.data, recipe.seed, recipe.device, recipe.yaml())
+    if recipe.bench and recipe.bench.device != recipe.device:
+        recipe = recipe.model_copy(
+            update={"bench": recipe.bench.model_copy(update={"device": recipe.device})}
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    (out / folders.RUN).write_text(json.dumps({"recipe": recipe.name}) + "\n", encoding="utf-8")
+    done = pipeline.run(chain, out / ".work")
+    report = _bench(recipe, chain, done, out / "bench") if recipe.bench else None
+    return Run(out, tuple(done), report)
+
+
+def _bench(recipe: Recipe, chain: Chain, done: list[Path], out: Path) -> Report:
+    """Measure every step, unless the same was measured on this machine before."""
+    from compress.benchmark import Report, Target, run_bench
+
+    assert recipe.bench is not None
+    key = hash_json(
+        [
+            [content_hash(folder) for folder in done],
+            recipe.bench.model_dump(mode="json"),
+            chain.data.fingerprint if chain.data else None,
+            fingerprint(),
+        ]
+    )
+    stamp = out / "key.txt"
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == key:
+        say(f"bench: done before, in {out}")
+        return Report.model_validate_json((out / "report.json").read_bytes())
+    say(f"bench → {out}")
+    test = chain.data.test if chain.data else None
+    targets = [Target(path.name, path) for path in done]
+    if read_manifest(chain.source).task is not None:
+        targets.insert(0, Target(chain.model, chain.source))
+    report = run_bench(targets, recipe.bench, test, out, recipe.seed)
+    stamp.write_text(key, encoding="utf-8")
+    return report
+
+
+def bench_models(
+    models: Sequence[str], config: BenchConfig, data: str | None, out: Path, seed: int = 0
+) -> Report:
+    """Measure models side by side, the first being the reference, and write the report into `out`.
+
+    Args:
+        models: folders or names.
+        config: what is measured.
+        data: what answers are scored on; None: what the first model was trained on, if that is known.
+        out: folder of report.json, report.md and report.html.
+        seed: seed of inputs, order and resampling.
+    """
+    from compress.benchmark import Target, run_bench
+    from compress.data import load_data
+    from compress.data.align import align
+    from compress.data.config import DataConfig
+    from compress.sources import resolve_model
+
+    folders.check_output(out)
+    found = [Target(Path(name).name or name, resolve_model(name).path) for name in models]
+    first = read_manifest(found[0].folder)
+    source = DataConfig(source=data) if data else first.data
+    test = None
+    if source is not None and first.task is not None:
+        test = align(load_data(source), first.task.labels, f"data {source.source}").test
+    return run_bench(found, config, test, out, seed)
