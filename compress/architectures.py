@@ -136,9 +136,15 @@ def head_size_of(model: PreTrainedModel) -> int:
 def head_counts(model: PreTrainedModel) -> list[int]:
     """Return each layer's number of heads, read off its projections: after pruning the config's is wrong."""
     size = head_size_of(model)
-    return [model.get_submodule(names["value"]).out_features // size for names in matrices_of(model)]
+    return [_width(model, names["value"]) // size for names in matrices_of(model)]
 
 
 def ffn_widths(model: PreTrainedModel) -> list[int]:
     """Return each layer's number of feed-forward neurons, read off its modules."""
-    return [int(model.get_submodule(names["ffn_in"]).out_features) for names in matrices_of(model)]
+    return [_width(model, names["ffn_in"]) for names in matrices_of(model)]
+
+
+def _width(model: PreTrainedModel, name: str) -> int:
+    width = model.get_submodule(name).out_features
+    assert isinstance(width, int)
+    return width

@@ -12,7 +12,6 @@ from pathlib import Path
 from compress import folders
 from compress.artifact import Artifact, content_hash, load, read_config, read_manifest, save, verify
 from compress.data import TextData, load_data
-from compress.data.align import align
 from compress.data.config import DataConfig
 from compress.display import say
 from compress.errors import CompressError, FolderError, InputError
@@ -80,7 +79,7 @@ def plan(
     try:
         loaded = load_data(data) if data else None
         if loaded and task:
-            loaded = align(loaded, task.labels, f"data {data.source}" if data else "data")
+            loaded = loaded.aligned(task.labels, f"data {loaded.name}")
     except CompressError as error:
         errors.append(str(error))
     if not errors:
@@ -175,7 +174,7 @@ def _run_step(
     seconds = time.monotonic() - start
     after = {}
     if chain.data is not None and artifact.manifest.task is not None:
-        data = align(chain.data, artifact.task.labels)
+        data = chain.data.aligned(artifact.task.labels)
         after = evaluate(artifact, data.validation, "score on dev")
     record = PassRecord(
         name=step.pass_.name,

@@ -36,13 +36,21 @@ class Recipe(BaseModel):
     data: DataConfig | None = Field(None, description="a data set's name or file, or its source and columns")
     seed: int = Field(0, ge=0, description="seed of everything random")
     device: Literal["cpu", "cuda"] = "cpu"
-    passes: tuple[AnyPass, ...] = Field(min_length=1, description="what is done, in order")
+    passes: tuple[AnyPass, ...] = Field(description="what is done, in order")
     bench: BenchConfig | None = Field(None, description="how every step is measured; left out: not at all")
 
     @field_validator("data", mode="before")
     @classmethod
     def _bare_source(cls, value: Any) -> Any:
         return {"source": value} if isinstance(value, str) else value
+
+    @field_validator("passes")
+    @classmethod
+    def _any_pass(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        # Not min_length: pydantic would count a pass that is itself wrong as missing too.
+        if not value:
+            raise ValueError("give at least one pass")
+        return value
 
     @classmethod
     def read(cls, path: Path, overrides: Sequence[str] = ()) -> Recipe:

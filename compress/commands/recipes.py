@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,6 +10,13 @@ import typer
 
 from compress.benchmark.config import BenchConfig
 from compress.commands.options import Data, Json, Out, Quiet, Seed, build, field, finish
+
+
+class Runtime(StrEnum):
+    """What runs a model. An enum, since typer knows no list of literals."""
+
+    torch = "torch"
+    onnxruntime = "onnxruntime"
 
 
 def run(
@@ -54,7 +62,7 @@ def bench(
     ],
     data: Data = None,
     runtime: Annotated[
-        list[Literal["torch", "onnxruntime"]] | None, field(BenchConfig, "runtimes", "--runtime")
+        list[Runtime] | None, field(BenchConfig, "runtimes", "--runtime")
     ] = None,
     batch_size: Annotated[list[int] | None, field(BenchConfig, "batch_sizes", "--batch-size")] = None,
     seq_len: Annotated[list[int] | None, field(BenchConfig, "sequence_lengths", "--seq-len")] = None,
@@ -77,7 +85,7 @@ def bench(
         silence()
     config = build(
         BenchConfig,
-        runtimes=runtime,
+        runtimes=[str(name) for name in runtime or []],
         batch_sizes=batch_size,
         sequence_lengths=seq_len,
         threads=threads,

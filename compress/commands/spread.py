@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import click
+import typer
 from typer.core import TyperCommand, TyperOption
 
 
 class SpreadCommand(TyperCommand):
     """A command whose repeatable options may also be given as one flag with several values."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Repeat the flag before every further value, then parse as usual."""
         repeatable = {
             flag: option
@@ -43,6 +43,6 @@ class SpreadCommand(TyperCommand):
 def _accepts(option: Any, value: str) -> bool:
     try:
         option.type.convert(value, None, None)
-    except click.BadParameter:
+    except typer.BadParameter:
         return False
     return True

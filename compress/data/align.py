@@ -13,12 +13,8 @@ if TYPE_CHECKING:
     from compress.data import TextData
 
 
-def align(data: TextData, labels: Sequence[str], place: str = "data") -> TextData:
-    """Return `data` with class ids in the order of `labels`, matched by name; () is regression.
-
-    Raises:
-        InputError: other classes, or classes on one side and numbers on the other.
-    """
+def align(data: TextData, labels: Sequence[str], place: str) -> TextData:
+    """Do what `TextData.aligned` says."""
     if bool(data.labels) != bool(labels):
         asked, given = ("classes", "numbers") if labels else ("numbers", "classes")
         raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -55,3 +56,13 @@ class TextData:
     pair: bool
     fingerprint: str
     notes: tuple[str, ...]
+
+    def aligned(self, labels: Sequence[str], place: str = "data") -> TextData:
+        """Return the data with class ids in the order of `labels`, matched by name; () is regression.
+
+        Raises:
+            InputError: other classes, or classes on one side and numbers on the other.
+        """
+        from compress.data.align import align
+
+        return align(self, labels, place)

@@ -55,7 +55,7 @@ def read_labels(tables: Mapping[str, Table], column: str, task: Task | None) -> 
     """
     train = tables["train"]
     names = train.class_names.get(column, ())
-    raw = {split: _numbers_if_all(table.column(column)) for split, table in _aligned(tables, column)}
+    raw = {split: _numbers_if_all(table.column(column)) for split, table in tables.items()}
     for split, table in tables.items():
         gone = [row for row, value in enumerate(raw[split]) if is_missing(value, names)]
         if gone:
@@ -77,12 +77,6 @@ def read_labels(tables: Mapping[str, Table], column: str, task: Task | None) -> 
         labels = _classes(raw, everything, column, train.place)
     _check_classes(tables, labels, column)
     return labels
-
-
-def _aligned(tables: Mapping[str, Table], column: str) -> list[tuple[str, Table]]:
-    for table in tables.values():
-        table.column(column)
-    return list(tables.items())
 
 
 def _number(value: Any) -> Any:

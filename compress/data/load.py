@@ -11,22 +11,12 @@ from typing import TYPE_CHECKING
 from compress.data.columns import Columns, detect_columns
 from compress.data.config import DataConfig, TextData
 from compress.data.labels import Labels, is_missing, read_labels
-from compress.data.splits import (
-    MOST_TEST,
-    MOST_VALIDATION,
-    SEED,
-    TEST_SHARE,
-    VALIDATION_SHARE,
-    cut,
-    share,
-)
+from compress.data.splits import CUTS, FEWEST_ROWS, SEED, cut, share
 from compress.data.table import Table
 from compress.errors import InputError
 
 if TYPE_CHECKING:
     import datasets
-
-_FEWEST_ROWS = 4  # two classes to train on, one row to validate, one to test
 
 
 def load_data(config: DataConfig) -> TextData:
@@ -46,9 +36,9 @@ def load_data(config: DataConfig) -> TextData:
     tables, notes = _read(config.source)
     columns = detect_columns(tables["train"], config)
     tables, dropped = _usable(tables, columns)
-    tables, cut_notes = _complete_splits(tables, columns, config)
     labels = read_labels(tables, columns.label, config.task)
-    rows = {split: _rows(table, columns, labels, split) for split, table in tables.items()}
+    given = {split: _rows(table, columns, labels, split) for split, table in tables.items()}
+    rows, cut_notes = _complete_splits(given, tables["train"].place, by_class=bool(labels.names))
     overlap = _overlap(rows)
     return TextData(
         name=config.source,
@@ -102,6 +92,8 @@ def _usable(tables: Mapping[str, Table], columns: Columns) -> tuple[dict[str, Ta
             good = [row for row in range(table.rows) if row not in empty and not unlabelled[row]]
             dropped = table.rows - len(good)
             notes.append(f"{split}: {dropped} of {table.rows} rows without text or label dropped")
+            if not good:
+                raise InputError("no row has both text and label", place=table.place)
             table = table.select(good)
         kept[split] = table
     return kept, tuple(notes)
@@ -123,48 +115,34 @@ def _without_text(table: Table, columns: Columns) -> list[int]:
     return sorted(bad)
 
 
+Row = tuple[str, str | None, int | float]
+
+
 def _complete_splits(
-    tables: Mapping[str, Table], columns: Columns, config: DataConfig
-) -> tuple[dict[str, Table], tuple[str, ...]]:
+    given: Mapping[str, list[Row]], place: str, *, by_class: bool
+) -> tuple[dict[str, list[Row]], tuple[str, ...]]:
     """Cut what is missing from train; a lone validation split serves as the test."""
     notes = []
-    done = dict(tables)
+    done = dict(given)
     if "test" not in done and "validation" in done:
         done["test"] = done.pop("validation")
         notes.append("test: the source's validation split, as it has no labelled test split")
-    total = done["train"].rows
-    parts = {"test": (TEST_SHARE, MOST_TEST), "validation": (VALIDATION_SHARE, MOST_VALIDATION)}
-    for split, (fraction, most) in parts.items():
+    total = len(done["train"])
+    for split, (fraction, most) in CUTS.items():
         if split in done:
             continue
-        if total < _FEWEST_ROWS:
+        rows = done["train"]
+        strata = [row[2] if by_class else 0 for row in rows]
+        taken, left = cut(strata, [row[:2] for row in rows], share(total, fraction, most))
+        if not taken or total < FEWEST_ROWS:
             raise InputError(
                 f"{total} rows are too few to cut a {split} set from",
-                place=done["train"].place,
-                remedy="Give more rows, or a folder with train, validation and test files",
-            )
-        values = list(done["train"].column(columns.label))
-        by_class = config.task != "regression" and len(set(map(str, values))) <= max(2, len(values) // 2)
-        strata = [str(value) for value in values] if by_class else [""] * len(values)
-        taken, left = cut(strata, _keys(done["train"], columns), share(total, fraction, most))
-        if not taken:
-            raise InputError(
-                f"no {split} set can be cut: each class has too few rows",
-                place=done["train"].place,
-                remedy="Give more rows of each class",
+                place=place,
+                remedy="Give more rows of each class, or a folder with train, validation and test files",
             )
         notes.append(f"{split}: {len(taken)} of {total} train rows, seed {SEED}" + ", by class" * by_class)
-        done[split], done["train"] = done["train"].select(taken), done["train"].select(left)
-    return {split: done[split] for split in ("train", "validation", "test")}, tuple(notes)
-
-
-def _keys(table: Table, columns: Columns) -> list[str]:
-    """What makes two rows the same example: their text, or both texts."""
-    names = filter(None, (columns.text, columns.text_pair))
-    return ["\0".join(texts) for texts in zip(*map(table.column, names), strict=True)]
-
-
-Row = tuple[str, str | None, int | float]
+        done[split], done["train"] = [rows[row] for row in taken], [rows[row] for row in left]
+    return done, tuple(notes)
 
 
 def _rows(table: Table, columns: Columns, labels: Labels, split: str) -> list[Row]:

@@ -7,11 +7,13 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 
 SEED = 0
-TEST_SHARE, MOST_TEST = 0.2, 5_000
-VALIDATION_SHARE, MOST_VALIDATION = 0.1, 1_000
+CUTS = {"test": (0.2, 5_000), "validation": (0.1, 1_000)}
+"""Share of the rows, and most rows, of a split that has to be cut; in this order."""
+
+FEWEST_ROWS = 4  # two classes to train on, one row to validate, one to test
 
 
-def cut(strata: Sequence[Hashable], texts: Sequence[str], count: int) -> tuple[list[int], list[int]]:
+def cut(strata: Sequence[Hashable], texts: Sequence[Hashable], count: int) -> tuple[list[int], list[int]]:
     """Draw rows at random, each class in proportion, and never the last row of a class.
 
     Rows whose text occurs more than once stay behind, so that no drawn text is also trained on; unless that
@@ -19,7 +21,7 @@ def cut(strata: Sequence[Hashable], texts: Sequence[str], count: int) -> tuple[l
 
     Args:
         strata: one class for each row; the same value everywhere draws without strata.
-        texts: one text for each row.
+        texts: the text, or texts, of each row.
         count: rows to draw. Proportions are by largest remainder, so the parts add up to `count` wherever
             the classes allow it.
 

@@ -47,14 +47,13 @@ def truncate_svd(weight: Tensor, rank: int, gram: Tensor | None = None) -> tuple
 def output_energies(weight: Tensor, gram: Tensor | None = None) -> Tensor:
     """Return σ² (min(out, in),) of W S, descending: what each rank adds to ‖X Wᵀ‖². See `truncate_svd`."""
     exact = weight.detach().double()
-    return torch.linalg.eigvalsh(_energy(_thin_qr(exact)[1], gram)).flip(0).clamp_min(0)
+    ascending: Tensor = torch.linalg.eigvalsh(_energy(_thin_qr(exact)[1], gram))
+    return ascending.flip(0).clamp_min(0)
 
 
 def _output_basis(weight: Tensor, rank: int, gram: Tensor | None) -> Tensor:
-    if gram is None:
-        return torch.linalg.svd(weight, full_matrices=False).U[:, :rank]
     q, r = _thin_qr(weight)
-    vectors = torch.linalg.eigh(_energy(r, gram)).eigenvectors  # ascending
+    vectors: Tensor = torch.linalg.eigh(_energy(r, gram)).eigenvectors  # of ascending eigenvalues
     return q @ vectors.flip(1)[:, :rank]
 
 

@@ -111,7 +111,6 @@ class Distill(TrainingPass):
         """Return the trained student."""
         import numpy as np
 
-        from compress.data.align import align
         from compress.distillation.objectives import SoftTargetObjective
         from compress.distillation.student import make_student
         from compress.tasks.inputs import encode
@@ -123,7 +122,7 @@ class Distill(TrainingPass):
         teacher = self._teacher(artifact, context)
         student = artifact if self.student is None else make_student(self.student, teacher.artifact)
         task = student.task
-        data = align(data, task.labels)
+        data = data.aligned(task.labels)
         order = match_labels(teacher.artifact.task.labels, task.labels, "teacher") if task.labels else [0]
         examples = Examples.of(data.train, student.tokenizer, task)
         live = None

@@ -90,7 +90,9 @@ class Factorize(Pass):
 
         assert context.data is not None  # check() refused it otherwise
         data = context.data
-        task = artifact.manifest.task or Task(kind=data.task, labels=data.labels, pair=data.pair)
+        task = artifact.manifest.task or Task(
+            kind="classification" if data.labels else "regression", labels=data.labels, pair=data.pair
+        )
         model = artifact.model.to(context.device)  # type: ignore[arg-type]
         batches = calibration_batches(
             data.train, artifact.tokenizer, task, self.samples, context.seed, context.device

@@ -107,7 +107,13 @@ class Prune(Pass):
         if self.heads:
             for layer, heads in enumerate(choose(scores.heads, self.heads, [1] * len(scores.heads))):
                 keep_heads(model, layer, heads)
+            total, left = sum(map(len, scores.heads)), sum(head_counts(model))
             context.notes.append(f"heads left per layer: {' '.join(map(str, head_counts(model)))}")
+            if total - left < round(self.heads * total):
+                context.notes.append(
+                    f"removed {total - left} of {total} heads, not {round(self.heads * total)}: "
+                    "every layer keeps at least one"
+                )
         if self.ffn:
             floors = [max(1, round(FFN_FLOOR * len(layer))) for layer in scores.neurons]
             for layer, neurons in enumerate(choose(scores.neurons, self.ffn, floors, multiple=8)):

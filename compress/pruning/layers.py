@@ -52,7 +52,7 @@ def keep_layers(model: PreTrainedModel, indices: Sequence[int]) -> None:
     kept = nn.ModuleList(layers[index] for index in chosen)
     for index, layer in enumerate(kept):
         for module in layer.modules():
-            if getattr(module, "layer_idx", None) is not None:  # a reloaded model numbers its layers anew
-                module.layer_idx = index
+            if "layer_idx" in vars(module):  # a reloaded model numbers its layers anew
+                vars(module)["layer_idx"] = index
     setattr(model.base_model.get_submodule(parent), name, kept)
     setattr(model.config, family.layer_count, len(kept))

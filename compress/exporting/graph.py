@@ -1,0 +1,136 @@
+"""What is changed in a traced ONNX graph, and what must hold for the file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir
+import torch
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+from compress.errors import CompressError
+from compress.exporting.traceable import OnnxInt8Linear
+from compress.layers import Int8Embedding
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import nn
+
+AXES = ("batch", "length")
+_CONSTANTS = 1 << 16  # bytes of float constants that a tracer may add
+
+
+def tidy(program: onnx_ir.Model, output: str) -> onnx_ir.Model:
+    """Name the output and the free axes, drop what does not compute, and return the program.
+
+    The sums before a LayerNorm become `Sum` in place of `Add`, the same operation under another name: ONNX
+    Runtime fuses `Add` and `LayerNormalization` to `SkipLayerNormalization`, whose CPU kernel is several times
+    slower than the two apart.
+    """
+    graph = program.graph
+    del graph.outputs[1:]
+    graph.outputs[0].name = output
+    for value in chain(graph.inputs, graph.outputs):
+        _name_axes(value)
+    for node in graph:
+        if node.op_type == "LayerNormalization":
+            before = node.inputs[0].producer() if node.inputs[0] is not None else None
+            if before is not None and before.op_type == "Add" and not _has_constant(before):
+                before.op_type = "Sum"
+        node.metadata_props.clear()
+        node.doc_string = None
+        for value in node.outputs:
+            value.metadata_props.clear()
+            if not value.is_graph_output():
+                # Shapes with the tracer's symbols trip tools that infer shapes themselves (ORT's quantizer).
+                value.shape = value.type = None
+    RemoveUnusedNodesPass()(program)
+    program.producer_name = "compress"
+    return program
+
+
+def check_graph(path: Path, traced: nn.Module, inputs: tuple[str, ...]) -> list[str]:
+    """Check a file's inputs, integer products and stored weights.
+
+    Args:
+        path: the ONNX file.
+        traced: the model that was traced, `compress.exporting.traceable.traceable`.
+        inputs: expected input names in order.
+
+    Returns:
+        Facts on size and operators, a line each.
+
+    Raises:
+        CompressError: an axis is fixed, an int8 layer is not an integer product in the file, its codes are not
+            stored as they are, or there are more float weights than in the model.
+    """
+    graph = onnx_ir.load(path).graph
+    names = tuple(value.name for value in graph.inputs)
+    if names != inputs:
+        raise _wrong(path, f"its inputs are {names}, not {inputs}")
+    for value in graph.inputs:
+        if value.shape is None or any(isinstance(dim, int) for dim in value.shape.dims):
+            raise _wrong(path, f"input {value.name} has a fixed axis: {value.shape}")
+
+    stored: dict[str, int] = Counter()
+    codes: set[tuple[tuple[int, ...], str]] = set()
+    for value in graph.initializers.values():
+        if value.const_value is not None:
+            stored[value.const_value.dtype.name] += value.const_value.nbytes
+            if value.const_value.dtype == onnx_ir.DataType.INT8:
+                codes.add(_fingerprint(value.const_value.numpy()))
+    operators = Counter(node.op_type for node in graph.all_nodes())
+
+    modules = dict(traced.named_modules())
+    linear = {name: m for name, m in modules.items() if isinstance(m, OnnxInt8Linear)}
+    tables = {name: m for name, m in modules.items() if isinstance(m, Int8Embedding)}
+    for name, module in (linear | tables).items():
+        if _fingerprint(module.weight.numpy()) not in codes:
+            raise _wrong(path, f"the int8 codes of {name} are not in it")
+    if operators["MatMulInteger"] != len(linear):
+        raise _wrong(path, f"{operators['MatMulInteger']} int8 products for {len(linear)} int8 layers")
+    floats = sum(t.nbytes for t in chain(traced.parameters(), traced.buffers()) if t.dtype == torch.float32)
+    if stored["FLOAT"] > floats + _CONSTANTS:
+        raise _wrong(path, f"{stored['FLOAT']:,} bytes of float32 weights; the model has {floats:,}")
+
+    size = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
+    facts = [
+        f"{path.name}: {size / 1e6:.1f} MB; weights int8 {stored['INT8'] / 1e6:.1f} MB, "
+        f"float32 {stored['FLOAT'] / 1e6:.1f} MB; {sum(operators.values())} operators"
+    ]
+    if linear:
+        facts.append(
+            f"{operators['MatMulInteger']} of {len(linear)} int8 layers are integer products, on "
+            f"{operators['DynamicQuantizeLinear']} quantized inputs; all int8 codes are the model's"
+        )
+    return facts
+
+
+def _name_axes(value: onnx_ir.Value) -> None:
+    """Give the first axes their names where the tracer left them free."""
+    assert value.shape is not None
+    names = dict(enumerate(AXES))
+    value.shape = onnx_ir.Shape(
+        [dim if isinstance(dim, int) else names.get(i, dim) for i, dim in enumerate(value.shape.dims)]
+    )
+
+
+def _has_constant(node: onnx_ir.Node) -> bool:
+    return any(value is not None and value.is_initializer() for value in node.inputs)
+
+
+def _fingerprint(array: NDArray[np.int8]) -> tuple[tuple[int, ...], str]:
+    return array.shape, hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def _wrong(path: Path, cause: str) -> CompressError:
+    return CompressError(
+        f"the exported file is not what the model is: {cause}",
+        place=path.name,
+        remedy="The file was removed. Please report the model's config and the versions of torch and onnx.",
+    )

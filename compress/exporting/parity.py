@@ -1,0 +1,150 @@
+"""Does the file compute what the model computes?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from compress.architectures import FAMILIES
+from compress.errors import CompressError
+from compress.exporting.traceable import with_float_activations
+from compress.layers import Int8Linear
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from compress.tasks import Task
+
+FLOAT_TOLERANCE = 1e-4  # of the largest output; float32 sums in another order differ by about 1e-6
+INT8_TOLERANCE = 4.0  # times the error of rounding activations at all
+_LONGEST = 128  # tokens, for a model without a task
+
+
+def check_parity(
+    path: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task | None,
+    inputs: tuple[str, ...],
+    output: str,
+) -> list[str]:
+    """Compare a file in ONNX Runtime with the torch model, at shapes that the tracer did not see.
+
+    Float: no output may differ by more than 1e-4 of the largest one. Int8: two runtimes add floats in another
+    order, so now and then an activation falls on the other side of a rounding boundary, and what follows differs
+    by as much as rounding itself may change it. So both are answers of one model with different rounding noise:
+    with `q` the largest difference between the torch model and the same weights without rounded activations,
+    they may differ by `2q` if the largest errors met with opposite signs; twice that is allowed, as `q` itself
+    is only measured on these inputs.
+
+    Args:
+        path: the ONNX file.
+        model: float32 on the CPU, in eval mode.
+        tokenizer: gives the pad token and its side.
+        task: gives the longest input; None for a model without a head.
+        inputs: names of the inputs, each int64 (batch, length).
+        output: name of the output.
+
+    Returns:
+        One line with the largest difference and what was allowed.
+
+    Raises:
+        CompressError: they differ more.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    int8 = any(isinstance(module, Int8Linear) for module in model.modules())
+    unrounded = with_float_activations(model) if int8 else None
+    error = rounding = scale = 0.0
+    shapes = []
+    for batch in _batches(model, tokenizer, task, inputs):
+        expected = _outputs(model, batch, output)
+        got = session.run([output], {name: value.numpy() for name, value in batch.items()})[0]
+        if got.shape != expected.shape:
+            raise _differs(path, f"{output} has shape {got.shape}, not {expected.shape}")
+        read = slice(None) if output == "logits" else batch["attention_mask"].numpy() == 1
+        error = max(error, float(np.abs(got - expected)[read].max()))
+        scale = max(scale, float(np.abs(expected)[read].max()))
+        if unrounded is not None:
+            difference = _outputs(unrounded, batch, output) - expected
+            rounding = max(rounding, float(np.abs(difference)[read].max()))
+        shapes.append("×".join(map(str, batch["input_ids"].shape)))
+    allowed = FLOAT_TOLERANCE * max(scale, 0.1) + INT8_TOLERANCE * rounding
+    if not error <= allowed:  # so that NaN fails too
+        raise _differs(path, f"{output} differs from torch's by {error:.2g}; {allowed:.2g} is allowed")
+    return [
+        f"parity with torch at {', '.join(shapes)}: {output} up to {scale:.3g} differ by {error:.1e} at most "
+        f"({allowed:.1e} allowed)"
+    ]
+
+
+def longest_input(model: PreTrainedModel, task: Task | None) -> int:
+    """Return the most tokens that the task asks for and the model has positions for."""
+    positions: int = getattr(model.config, "max_position_embeddings", None) or _LONGEST
+    family = FAMILIES.get(model.config.model_type)
+    if family is not None:
+        # RoBERTa and MPNet count positions from the one after the pad id.
+        embeddings: nn.Module = model.base_model.get_submodule(family.embeddings)
+        pad = getattr(embeddings, "padding_idx", None)
+        positions -= 0 if pad is None else pad + 1
+    return min(_LONGEST if task is None else task.max_length, positions)
+
+
+def _batches(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task | None, inputs: tuple[str, ...]
+) -> Iterator[dict[str, Tensor]]:
+    """Yield random inputs: one token; a few; the longest; rows of all lengths, down to one token and padding."""
+    longest = longest_input(model, task)
+    short = min(12, longest)
+    generator = torch.Generator().manual_seed(0)
+    for lengths in ([1], [short], [longest], [short, max(short // 2, 1), 1], [longest, 1, short, 1]):
+        yield _batch(model, tokenizer, inputs, lengths, generator)
+
+
+def _batch(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    inputs: tuple[str, ...],
+    lengths: list[int],
+    generator: torch.Generator,
+) -> dict[str, Tensor]:
+    embeddings: Any = model.get_input_embeddings()
+    pad = tokenizer.pad_token_id or 0
+    place = torch.arange(max(lengths))[None]
+    count = torch.tensor(lengths)[:, None]
+    left = getattr(tokenizer, "padding_side", "right") == "left"
+    mask = (place >= max(lengths) - count if left else place < count).long()
+    ids = torch.randint(embeddings.num_embeddings - 1, mask.shape, generator=generator)
+    ids += ids >= pad  # every id but the pad's
+    types = ((place >= count // 2) & (mask == 1)).long()  # a pair's second half
+    if getattr(model.config, "type_vocab_size", 0) < 2:
+        types = torch.zeros_like(types)
+    values = {
+        "input_ids": torch.where(mask == 1, ids, pad),
+        "attention_mask": mask,
+        "token_type_ids": types,
+    }
+    return {name: values[name] for name in inputs}
+
+
+@torch.inference_mode()
+def _outputs(model: PreTrainedModel, batch: dict[str, Tensor], output: str) -> NDArray[np.float32]:
+    values: NDArray[np.float32] = model(**batch)[output].numpy()
+    return values
+
+
+def _differs(path: Path, cause: str) -> CompressError:
+    return CompressError(
+        f"the exported file does not compute what the model computes: {cause}",
+        place=path.name,
+        remedy="The file was removed. Please report the model's config and the versions of torch and onnx.",
+    )

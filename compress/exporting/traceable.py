@@ -1,0 +1,86 @@
+"""A copy of a model in the form that gives the best ONNX graph."""
+
+from __future__ import annotations
+
+import copy
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.onnx.ops import symbolic, symbolic_multi_out
+
+from compress.layers import Int8Linear
+from compress.quantization import dequantize
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class OnnxInt8Linear(nn.Module):
+    """An `Int8Linear` that traces to ONNX `DynamicQuantizeLinear` and `MatMulInteger`.
+
+    The codes go into the file as they are, transposed to (in, out) as `MatMulInteger` wants them. Only for
+    tracing: run eagerly, the symbolic operators return zeros.
+
+    Args:
+        linear: the layer whose tensors are taken over.
+    """
+
+    weight: Tensor  # (in, out) int8
+    scale: Tensor  # (out,) float32
+    bias: Tensor | None  # (out,) float32
+
+    def __init__(self, linear: Int8Linear) -> None:
+        super().__init__()
+        self.register_buffer("weight", linear.weight.t().contiguous())
+        self.register_buffer("scale", linear.scale)
+        self.register_buffer("bias", linear.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., in) float32 to (..., out) float32 in the shape of graph that ONNX Runtime fuses."""
+        codes, step, zero_point = symbolic_multi_out(
+            "DynamicQuantizeLinear",
+            (x,),
+            dtypes=(torch.uint8, torch.float32, torch.uint8),
+            shapes=(x.shape, (), ()),
+        )
+        shape = (*x.shape[:-1], self.weight.shape[1])
+        sums = symbolic("MatMulInteger", (codes, self.weight, zero_point), dtype=torch.int32, shape=shape)
+        out = sums.to(torch.float32) * (step * self.scale)
+        return out if self.bias is None else out + self.bias
+
+
+def traceable(model: PreTrainedModel) -> PreTrainedModel:
+    """Return a copy to trace: ONNX int8 layers, plain attention, no pooler where nothing reads it.
+
+    "eager" attention gives the smallest graph: torch's fused one traces with extra nodes for rows that attend
+    to nothing.
+    """
+    traced = _copy(model)
+    traced.set_attn_implementation("eager")
+    if traced.base_model is traced and "pooler" in dict(traced.named_children()):
+        setattr(traced, "pooler", None)  # noqa: B010 - no attribute of every model
+    for name, module in list(traced.named_modules()):
+        if isinstance(module, Int8Linear):
+            traced.set_submodule(name, OnnxInt8Linear(module))
+    return traced
+
+
+def with_float_activations(model: PreTrainedModel) -> PreTrainedModel:
+    """Return a copy with the same int8 weights, whose linear layers do not round their inputs."""
+    plain = _copy(model)
+    for name, module in list(plain.named_modules()):
+        if isinstance(module, Int8Linear):
+            linear = nn.Linear(module.in_features, module.out_features, module.bias is not None)
+            linear.weight.data = dequantize(module.weight, module.scale)
+            if module.bias is not None:
+                linear.bias.data = module.bias
+            plain.set_submodule(name, linear)
+    return plain
+
+
+def _copy(model: PreTrainedModel) -> PreTrainedModel:
+    """Copy modules and config, but share the tensors."""
+    shared: dict[int, Any] = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
+    return copy.deepcopy(model, shared)

@@ -1,0 +1,5 @@
+"""Weights as int8 codes with float32 scales."""
+
+from compress.quantization.dynamic import dequantize, quantize_model, quantize_weight, tied_weights
+
+__all__ = ["dequantize", "quantize_model", "quantize_weight", "tied_weights"]

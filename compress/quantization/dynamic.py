@@ -1,0 +1,151 @@
+"""Dynamic int8: weights are rounded once, activations as they come, so that no calibration data is needed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from compress.architectures import FAMILIES
+from compress.errors import InputError
+from compress.layers import Int8Embedding, Int8Linear
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+LARGEST = 127  # -128 stays unused: the grid is symmetric and negation is exact
+
+
+def quantize_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Round a matrix to int8, symmetric, with one scale a row (output channel).
+
+    `scale = max|row| / 127` and `codes = round(row / scale)`, halves to even; `|w - scale · code| ≤ scale / 2`.
+    A row of zeros gets scale 1 and keeps its exact value. Scheme: Jacob et al. 2018 (arXiv:1712.05877), section
+    2.1, with zero point 0.
+
+    Args:
+        weight: (rows, columns) floats; rounded from their float32 value.
+
+    Returns:
+        Codes (rows, columns) int8 in -127…127 and scale (rows,) float32, positive.
+
+    Raises:
+        InputError: the matrix holds a value that is not finite.
+    """
+    weight = weight.detach().to(torch.float32)
+    if not torch.isfinite(weight).all():
+        raise InputError(
+            "the weights are not all finite",
+            place="quantize",
+            remedy="The training before diverged; use an earlier checkpoint or a lower learning rate.",
+        )
+    scale = weight.abs().amax(dim=1) / LARGEST
+    scale = torch.where(scale == 0, torch.ones_like(scale), scale)
+    codes = (weight / scale[:, None]).round().clamp(-LARGEST, LARGEST).to(torch.int8)
+    return codes, scale
+
+
+def dequantize(codes: Tensor, scale: Tensor) -> Tensor:
+    """Return the float32 matrix (rows, columns) that codes int8 and scale (rows,) or (rows, 1) stand for."""
+    return codes.to(torch.float32) * scale.reshape(-1, 1)
+
+
+def quantize_model(model: PreTrainedModel, embeddings: bool = True) -> list[str]:
+    """Replace the linear layers and the embedding tables of a model by int8 ones, in place.
+
+    What stays in float32: the task head's last linear layer, which is small and decides; weights that two
+    modules share (see `tied_weights`); tables that are no token embeddings, such as MPNet's attention bias;
+    LayerNorm and biases. A half-precision model becomes float32 first, as int8 layers compute in float32.
+
+    Args:
+        model: any model made of `nn.Linear` and `nn.Embedding`, factors of `LowRankLinear` included.
+        embeddings: whether embedding tables are quantized too.
+
+    Returns:
+        The names of the modules that were replaced, in the model's order.
+
+    Raises:
+        InputError: nothing was left to quantize, or weights are not finite.
+    """
+    model.float()  # type: ignore[no-untyped-call]
+    kept = tied_weights(model) | {_last_of_head(model)}
+    tables = _embedding_tables(model) if embeddings else set()
+    replaced: list[str] = []
+    for name, module in list(model.named_modules()):
+        if name in kept:
+            continue
+        if type(module) is nn.Linear:
+            model.set_submodule(name, _linear(name, module))
+        elif type(module) is nn.Embedding and name in tables:
+            model.set_submodule(name, _embedding(name, module))
+        else:
+            continue
+        replaced.append(name)
+    if not replaced:
+        raise InputError(
+            "the model has no float linear layer or embedding that can be quantized",
+            place=model.config.model_type,
+            remedy="It is quantized already, or made of other layers than nn.Linear.",
+        )
+    return replaced
+
+
+def tied_weights(model: nn.Module) -> set[str]:
+    """Return the names of linear and embedding modules whose weight another module uses too.
+
+    Quantizing one of them would untie it: twice the bytes, and two sets of codes for one matrix.
+    """
+    users: dict[int, set[str]] = defaultdict(set)
+    for name, module in model.named_modules(remove_duplicate=False):
+        for parameter in module.parameters(recurse=False):
+            users[id(parameter)].add(name)
+    return {name for names in users.values() if len(names) > 1 for name in names}
+
+
+def _last_of_head(model: PreTrainedModel) -> str:
+    """Return the name of the linear layer that gives the logits; empty for a model without a head."""
+    if model.base_model is model:
+        return ""
+    base = f"{model.base_model_prefix}."
+    head = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and not name.startswith(base)
+    ]
+    return head[-1] if head else ""
+
+
+def _embedding_tables(model: PreTrainedModel) -> set[str]:
+    """Return the names of the tables that turn token, position and type ids into vectors."""
+    family = FAMILIES.get(model.config.model_type)
+    prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
+    inside = prefix if family is None else f"{prefix}{family.embeddings}."
+    return {
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Embedding) and name.startswith(inside)
+    }
+
+
+def _linear(name: str, old: nn.Linear) -> Int8Linear:
+    new = Int8Linear(old.in_features, old.out_features, old.bias is not None)
+    new.weight, new.scale = _quantized(name, old.weight)
+    if old.bias is not None:
+        new.bias = old.bias.detach().clone()
+    return new.train(old.training)
+
+
+def _embedding(name: str, old: nn.Embedding) -> Int8Embedding:
+    new = Int8Embedding(old.num_embeddings, old.embedding_dim)
+    codes, scale = _quantized(name, old.weight)
+    new.weight, new.scale = codes, scale[:, None]
+    return new.train(old.training)
+
+
+def _quantized(name: str, weight: Tensor) -> tuple[Tensor, Tensor]:
+    try:
+        return quantize_weight(weight)
+    except InputError as error:
+        raise InputError(error.cause, place=name, remedy=error.remedy) from None
