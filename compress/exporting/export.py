@@ -53,7 +53,7 @@ def export_onnx(artifact: Artifact, folder: Path, notes: list[str] | None = None
     """
     model = artifact.model
     if model.device.type != "cpu" or model.dtype != torch.float32:
-        model = copy.deepcopy(model).to("cpu").float()
+        model = copy.deepcopy(model).to("cpu").float()  # type: ignore[arg-type]
     inputs = input_names(model, artifact.tokenizer)
     traced = traceable(model)
     output = "last_hidden_state" if model.base_model is model else "logits"

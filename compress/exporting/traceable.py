@@ -60,7 +60,7 @@ def traceable(model: PreTrainedModel) -> PreTrainedModel:
     traced = _copy(model)
     traced.set_attn_implementation("eager")
     if traced.base_model is traced and "pooler" in dict(traced.named_children()):
-        setattr(traced, "pooler", None)  # noqa: B010 - no attribute of every model
+        traced.register_module("pooler", None)
     for name, module in list(traced.named_modules()):
         if isinstance(module, Int8Linear):
             traced.set_submodule(name, OnnxInt8Linear(module))

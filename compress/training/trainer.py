@@ -48,6 +48,7 @@ class ObjectiveTrainer(Trainer):
     """A Trainer whose loss is an objective over logits, labels and a teacher's logits.
 
     Args:
+        task: on the dev split, where no teacher answers, its own loss is reported.
         objective: computes the loss in float32.
         teacher: answers `teacher_inputs` during training, in eval mode and without gradients; None where
             the examples carry cached `teacher_logits` or there is no teacher.
@@ -57,6 +58,7 @@ class ObjectiveTrainer(Trainer):
 
     def __init__(
         self,
+        task: Task,
         objective: Objective,
         teacher: PreTrainedModel | None = None,
         teacher_order: list[int] | None = None,
@@ -64,6 +66,7 @@ class ObjectiveTrainer(Trainer):
     ) -> None:
         super().__init__(**arguments)
         self.objective, self.teacher, self.teacher_order = objective, teacher, teacher_order
+        self.dev_objective = TaskObjective(task)
         self.model_accepts_loss_kwargs = False  # our loss is a mean over the batch, not over labels
         if teacher is not None:
             teacher.eval().requires_grad_(False).to(self.args.device)
@@ -84,7 +87,8 @@ class ObjectiveTrainer(Trainer):
                 logits = self.teacher(**teacher_inputs).logits.float()[:, self.teacher_order]
             logits = logits.clone()
         outputs = model(**inputs)
-        loss = self.objective(outputs.logits.float(), labels, logits)
+        objective = self.objective if model.training else self.dev_objective
+        loss = objective(outputs.logits.float(), labels, logits)
         return (loss, outputs) if return_outputs else loss
 
 
@@ -165,6 +169,7 @@ def train(
     if options.patience is not None:
         callbacks.append(EarlyStoppingCallback(options.patience))
     trainer = ObjectiveTrainer(
+        task,
         objective,
         teacher[0] if teacher else None,
         teacher[2] if teacher else None,
