@@ -5,6 +5,7 @@ Names are relative: `layers` and `embeddings` to the base model (`model.base_mod
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ class Family:
         embeddings: the module that holds all embedding tables.
         head_size: the attribute of the projections' parent that gives one head's width.
         prunable_heads: False where other weights are tied to the number of heads.
+        positions_after_pad: True where positions are counted from the one after the pad id.
     """
 
     layers: str
@@ -40,6 +42,7 @@ class Family:
     embeddings: str = "embeddings"
     head_size: str = "attention_head_size"
     prunable_heads: bool = True
+    positions_after_pad: bool = False
 
 
 # The six linear modules of a layer, by their field in `Family`.
@@ -56,10 +59,12 @@ _BERT = Family(
     ffn_out="output.dense",
 )
 
+_ROBERTA = dataclasses.replace(_BERT, positions_after_pad=True)
+
 FAMILIES: dict[str, Family] = {
     "bert": _BERT,
-    "roberta": _BERT,
-    "xlm-roberta": _BERT,
+    "roberta": _ROBERTA,
+    "xlm-roberta": _ROBERTA,
     "electra": _BERT,
     "distilbert": Family(
         layers="transformer.layer",
@@ -82,6 +87,7 @@ FAMILIES: dict[str, Family] = {
         ffn_in="intermediate.dense",
         ffn_out="output.dense",
         prunable_heads=False,
+        positions_after_pad=True,
     ),
 }
 
@@ -100,6 +106,15 @@ def family_of(config: PretrainedConfig) -> Family:
             place="model",
             remedy=f"Families that can be changed layer by layer: {', '.join(FAMILIES)}.",
         ) from None
+
+
+def positions_of(config: PretrainedConfig) -> int | None:
+    """Return how many tokens the model has positions for, None where its config sets no bound."""
+    positions: int | None = getattr(config, "max_position_embeddings", None)
+    family = FAMILIES.get(config.model_type)
+    if positions is not None and family is not None and family.positions_after_pad:
+        positions -= config.pad_token_id + 1
+    return positions
 
 
 def layers_of(model: PreTrainedModel) -> nn.ModuleList:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from compress import folders, manifest
+from compress.architectures import positions_of
 from compress.errors import CompressError, FolderError, InputError
 from compress.manifest import Manifest, PassRecord
 from compress.reload import METHOD, WEIGHTS
@@ -131,7 +132,8 @@ def load(name: str | Path, task: Task | None = None) -> Artifact:
     Args:
         name: what to load; see `compress.sources.resolve_model` for the order of look-up.
         task: give the model a head for this task where it has none, initialised at random under torch's
-            current seed. Without it a model without a head is loaded bare.
+            current seed; `max_length` is lowered to the model's positions. Without it a model without a head
+            is loaded bare.
 
     Returns:
         The artifact, its model in eval mode on the CPU with its stored dtype.
@@ -147,6 +149,8 @@ def load(name: str | Path, task: Task | None = None) -> Artifact:
     config = read_config(folder)
     trained = recorded.task is not None
     if not trained and task is not None:
+        length = min(task.max_length, positions_of(config) or task.max_length)
+        task = task.model_copy(update={"max_length": length})
         config.update(task.head_config())
         recorded = recorded.model_copy(update={"task": task, "source": recorded.source or str(name)})
     kind = AutoModel if recorded.task is None else AutoModelForSequenceClassification
@@ -176,7 +180,7 @@ def load(name: str | Path, task: Task | None = None) -> Artifact:
     return Artifact(model.eval(), tokenizer, recorded.model_copy(update={"files": {}}), attachments)
 
 
-def save(artifact: Artifact, folder: Path, extra: dict[str, str] | None = None) -> Manifest:
+def save(artifact: Artifact, folder: str | Path, extra: dict[str, str] | None = None) -> Manifest:
     """Write an artifact atomically: the folder is the old one or the new one, never half.
 
     A model whose structure is its config's own becomes an ordinary Hugging Face folder; any other gets
@@ -193,7 +197,7 @@ def save(artifact: Artifact, folder: Path, extra: dict[str, str] | None = None) 
     from compress.structure import describe
 
     structure = describe(artifact.model)
-    with folders.replacing(folder) as new:
+    with folders.replacing(Path(folder)) as new:
         artifact.model.save_pretrained(new, max_shard_size="1TB")
         artifact.tokenizer.save_pretrained(new)
         if structure:

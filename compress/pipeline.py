@@ -72,7 +72,7 @@ def plan(
     source, task, config, loaded = Path(), None, None, None
     try:
         source = resolve_model(model).path
-        manifest, config = read_manifest(source), read_config(source)
+        manifest, config = verify(source), read_config(source)
         task, data = manifest.task, data or manifest.data
     except CompressError as error:
         errors.append(str(error))
@@ -106,14 +106,15 @@ def run(chain: Chain, scratch: Path) -> list[Path]:
 
     Args:
         chain: what `plan` returned.
-        scratch: working folder for checkpoints; removed when the chain is done, kept when it is not.
+        scratch: working folder for checkpoints; removed at the end, kept where a run that was cut off can go
+            on from it.
 
     Raises:
         CompressError: a step failed; the steps before it are saved.
     """
     done: list[Path] = []
     artifact: Artifact | None = None
-    with _locked(scratch):
+    with _working_folder(scratch):
         for number, step in enumerate(chain.steps, 1):
             title = f"{number}/{len(chain.steps)} {step.pass_.name}"
             key = _step_key(chain, step, done)
@@ -125,7 +126,6 @@ def run(chain: Chain, scratch: Path) -> list[Path]:
                 before = done[-1] if done else chain.source
                 artifact = _run_step(chain, step, artifact or load(before), before, key, done, scratch)
             done.append(step.folder)
-    shutil.rmtree(scratch, ignore_errors=True)
     return done
 
 
@@ -169,6 +169,7 @@ def _run_step(
     if scored and not metrics:
         metrics = evaluate(artifact, chain.data.validation, "score before") if chain.data else {}
     start = time.monotonic()
+    artifact = artifact.evolve(attachments={})  # an ONNX file of the model as it was
     artifact = step.pass_.apply(artifact, context)
     artifact.model.to("cpu").eval()
     seconds = time.monotonic() - start
@@ -229,7 +230,8 @@ def _finished(folder: Path, key: str) -> bool:
 
 
 @contextmanager
-def _locked(scratch: Path) -> Iterator[None]:
+def _working_folder(scratch: Path) -> Iterator[None]:
+    """Lock `scratch` for this run; remove it at the end unless it has a checkpoint to go on from."""
     from filelock import FileLock, Timeout
 
     try:
@@ -238,13 +240,19 @@ def _locked(scratch: Path) -> Iterator[None]:
         raise FolderError(
             f"cannot be written ({error.strerror})", place=str(scratch.parent), remedy="Give another --out."
         ) from error
+    lock = FileLock(scratch / "lock", timeout=0)
     try:
-        with FileLock(scratch / "lock", timeout=0):
-            yield
+        lock.acquire()
     except Timeout:
         raise FolderError(
             "another run is writing here", place=str(scratch), remedy="Wait for it, or give another --out."
         ) from None
+    try:
+        yield
+    finally:
+        if not any(scratch.glob("*/checkpoint-*")):
+            shutil.rmtree(scratch, ignore_errors=True)
+        lock.release()
 
 
 def _has_cuda() -> bool:

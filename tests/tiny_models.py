@@ -51,12 +51,13 @@ def logits(model, batch=None):
         return model(**(batch or tiny_batch())).logits
 
 
-def tiny_tokenizer():
+def tiny_tokenizer(types=False):
+    """Splits at white space; with `types` the second text of a pair gets `token_type_ids` of 1, as in BERT."""
     vocabulary = {word: i for i, word in enumerate([*SPECIAL, *WORDS])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 0), ("[SEP]", 2)]
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 0), ("[SEP]", 2)]
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -64,7 +65,7 @@ def tiny_tokenizer():
         pad_token="[PAD]",
         sep_token="[SEP]",
         unk_token="[UNK]",
-        model_input_names=["input_ids", "attention_mask"],
+        model_input_names=["input_ids", *(["token_type_ids"] if types else []), "attention_mask"],
     )
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
-import typer
 from typer.core import TyperCommand, TyperOption
 
 
@@ -40,9 +39,11 @@ class SpreadCommand(TyperCommand):
         return super().parse_args(ctx, spread + ([current] if current is not None and waiting else []))
 
 
-def _accepts(option: Any, value: str) -> bool:
+def _accepts(option: TyperOption, value: str) -> bool:
+    """Say whether a repeatable option, annotated `list[kind]`, takes `value`: an int, or a name of an enum."""
+    (kind,) = get_args(option.type_descriptor.annotation)
     try:
-        option.type.convert(value, None, None)
-    except typer.BadParameter:
+        kind(value)
+    except ValueError:
         return False
     return True

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from compress.architectures import FAMILIES
+from compress.architectures import positions_of
 from compress.errors import CompressError
 from compress.exporting.traceable import with_float_activations
 from compress.layers import Int8Linear
@@ -89,13 +89,7 @@ def check_parity(
 
 def longest_input(model: PreTrainedModel, task: Task | None) -> int:
     """Return the most tokens that the task asks for and the model has positions for."""
-    positions: int = getattr(model.config, "max_position_embeddings", None) or _LONGEST
-    family = FAMILIES.get(model.config.model_type)
-    if family is not None:
-        # RoBERTa and MPNet count positions from the one after the pad id.
-        embeddings: nn.Module = model.base_model.get_submodule(family.embeddings)
-        pad = getattr(embeddings, "padding_idx", None)
-        positions -= 0 if pad is None else pad + 1
+    positions = positions_of(model.config) or _LONGEST
     return min(_LONGEST if task is None else task.max_length, positions)
 
 

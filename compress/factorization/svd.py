@@ -44,13 +44,6 @@ def truncate_svd(weight: Tensor, rank: int, gram: Tensor | None = None) -> tuple
     return (first / scale[:, None]).to(weight.dtype), (basis * scale).to(weight.dtype)
 
 
-def output_energies(weight: Tensor, gram: Tensor | None = None) -> Tensor:
-    """Return σ² (min(out, in),) of W S, descending: what each rank adds to ‖X Wᵀ‖². See `truncate_svd`."""
-    exact = weight.detach().double()
-    ascending: Tensor = torch.linalg.eigvalsh(_energy(_thin_qr(exact)[1], gram))
-    return ascending.flip(0).clamp_min(0)
-
-
 def _output_basis(weight: Tensor, rank: int, gram: Tensor | None) -> Tensor:
     q, r = _thin_qr(weight)
     vectors: Tensor = torch.linalg.eigh(_energy(r, gram)).eigenvectors  # of ascending eigenvalues

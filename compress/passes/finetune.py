@@ -26,13 +26,8 @@ class Finetune(TrainingPass):
     pass_: Literal["finetune"] = Field("finetune", alias="pass")
 
     def check(self, plan: ModelPlan) -> None:
-        """Refuse training after quantize or export, without data, or beyond the model's positions."""
+        """Refuse training after quantize or export, or without data."""
         self.check_trainable(plan)
-        positions = getattr(plan.config, "max_position_embeddings", None)
-        if plan.task is None and positions is not None and self.max_length > positions:
-            plan.refuse(
-                f"max_length {self.max_length} is beyond the model's {positions} positions", "Lower it."
-            )
         if plan.task is None and plan.data is not None:
             plan.task = task_of(plan.data, self.max_length)
 
@@ -47,6 +42,8 @@ class Finetune(TrainingPass):
         if artifact.manifest.task is None:
             assert context.input_folder is not None
             artifact = load(context.input_folder, task_of(data, self.max_length))
+            if artifact.task.max_length < self.max_length:
+                context.notes.append(f"max_length {artifact.task.max_length}: the model has no more positions")
         task, tokenizer = artifact.task, artifact.tokenizer
         train(
             artifact.model,

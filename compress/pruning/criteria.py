@@ -71,7 +71,7 @@ def taylor(model: PreTrainedModel, batches: Batches, loss: Loss) -> Importance:
     """First-order loss change: mean over examples of |dL/dm| at m = 1.
 
     As dL/dm is the sum over tokens of output times its gradient, this is the head score of Michel et al.
-    2019 (equation 2), and for neurons the Taylor criterion of Molchanov et al. 2017. Scores of different
+    2019, and for neurons the Taylor criterion of Molchanov et al. 2017. Scores of different
     layers are changes of the same loss and are compared as they are.
 
     Args:
@@ -85,7 +85,7 @@ def taylor(model: PreTrainedModel, batches: Batches, loss: Loss) -> Importance:
 def fisher(model: PreTrainedModel, batches: Batches, loss: Loss) -> Importance:
     """Diagonal of the empirical Fisher information of the masks: mean over examples of (dL/dm)² at m = 1.
 
-    By Kwon et al. 2022 (equations 5 to 8) the loss rises by about half the sum of these over the units that
+    By Kwon et al. 2022 (Fisher-based mask search) the loss rises by about half the sum of these over the units that
     go. The square is of each example's own gradient, with the data's labels; scores are compared across
     layers as they are. Arguments are those of `taylor`.
     """

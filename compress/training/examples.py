@@ -73,7 +73,7 @@ class Collator:
         if "teacher_logits" in examples[0]:
             rows = np.stack([row.pop("teacher_logits") for row in examples])
             batch["teacher_logits"] = torch.from_numpy(rows)
-        if self.teacher_tokenizer is not None:
+        if self.teacher_tokenizer is not None and "teacher_inputs" in examples[0]:
             teacher: dict[str, Tensor] = pad(
                 [row.pop("teacher_inputs") for row in examples], self.teacher_tokenizer
             )
