@@ -91,7 +91,10 @@ def read_config(folder: Path) -> PretrainedConfig:
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        config: PretrainedConfig = AutoConfig.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+        return config
     except (OSError, ValueError, KeyError) as error:
         raise FolderError(
             f"cannot read the model's config ({str(error).splitlines()[0]})",
@@ -243,4 +246,5 @@ def _task_from_config(config: PretrainedConfig) -> Task | None:
         return None
     if config.num_labels == 1 or config.problem_type == "regression":
         return Task(kind="regression")
-    return Task(kind="classification", labels=tuple(config.id2label[i] for i in range(config.num_labels)))
+    labels = {int(index): label for index, label in (config.id2label or {}).items()}
+    return Task(kind="classification", labels=tuple(labels[index] for index in sorted(labels)))

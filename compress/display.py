@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -27,9 +28,12 @@ def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
 
     On a terminal the bar moves; elsewhere (a CI log) one line says what was done and how long it took.
     """
+    if not console.is_terminal:
+        start = time.monotonic()
+        yield lambda count: None
+        say(f"  {title}: {total:,} in {time.monotonic() - start:.1f} s")
+        return
     columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(title, total=total)
         yield lambda count: bar.advance(task, count)
-    if not console.is_terminal:
-        say(f"  {title}: {total}")

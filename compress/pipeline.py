@@ -171,7 +171,7 @@ def _run_step(
     start = time.monotonic()
     artifact = artifact.evolve(attachments={})  # an ONNX file of the model as it was
     artifact = step.pass_.apply(artifact, context)
-    artifact.model.to("cpu").eval()
+    artifact.model.to("cpu").eval()  # type: ignore[arg-type]
     seconds = time.monotonic() - start
     after = {}
     if chain.data is not None and artifact.manifest.task is not None:

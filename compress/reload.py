@@ -68,15 +68,17 @@ def _register() -> None:
     if METHOD in AUTO_QUANTIZER_MAPPING:
         return
 
-    class CompressConfig(QuantizationConfigMixin):  # type: ignore[misc]
+    class CompressConfig(QuantizationConfigMixin):
         """`quantization_config` of a compressed folder."""
 
         def __init__(self, structure: dict[str, Any] | None = None, version: int = 1, **kwargs: Any) -> None:
-            super().__init__(quant_method=METHOD)
+            super().__init__(quant_method=METHOD)  # type: ignore[arg-type]
             self.structure, self.version = structure or {}, version
 
-    class CompressQuantizer(HfQuantizer):  # type: ignore[misc]
+    class CompressQuantizer(HfQuantizer):
         """Applies the structure before the weights are loaded."""
+
+        quantization_config: CompressConfig
 
         def update_attn_implementation(self, config: Any) -> Any:
             # The first thing from_pretrained calls, before it looks for weight files: name ours here. Stock

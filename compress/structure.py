@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from compress.errors import FolderError
@@ -50,13 +51,12 @@ def apply(model: nn.Module, structure: Structure) -> None:
                 place=name,
                 remedy="Config and structure come from different models; export or compress the model again.",
             ) from error
-        setattr(parent, name.rpartition(".")[2], _build(name, description).to(_device(old)))
+        module = _build(name, description).to(_device(old))
+        setattr(parent, name.rpartition(".")[2], module)
 
 
 def _skeleton(model: PreTrainedModel) -> nn.Module:
     """Build the config's own model without memory for weights."""
-    import torch
-
     with torch.device("meta"):
         return type(model)(copy.deepcopy(model.config))
 
@@ -100,6 +100,6 @@ def _build(name: str, description: dict[str, Any]) -> nn.Module:
     )
 
 
-def _device(module: nn.Module) -> Any:
+def _device(module: nn.Module) -> torch.device:
     tensor = next(iter([*module.parameters(), *module.buffers()]), None)
-    return "cpu" if tensor is None else tensor.device
+    return torch.device("cpu") if tensor is None else tensor.device

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 from tiny_models import WORDS, tiny_artifact, tiny_model, tiny_tokenizer
 
+from compress.architectures import positions_of
 from compress.artifact import load, save
 from compress.benchmark import BenchConfig, Entry, Report, Target, latency, run_bench, subjects
 from compress.benchmark import targets as files
@@ -337,7 +338,7 @@ def test_shipped_files_are_those_the_runtime_needs(tmp_path):
 
 @pytest.mark.parametrize(("family", "positions"), [("bert", 40), ("mpnet", 38), ("roberta", 38)])
 def test_families_that_offset_positions_take_that_much_less(family, positions):
-    assert files.longest_input(tiny_model(family, layers=1).config) == positions
+    assert positions_of(tiny_model(family, layers=1).config) == positions
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,9 @@ def test_soft_target_loss_is_a_mean_over_the_batch():
     objective = SoftTargetObjective(BINARY, kd_weight=0.3, temperature=4)
     student, teacher, labels = torch.randn(5, 2), torch.randn(5, 2), torch.tensor([0, 1, 1, 0, 1])
     one_by_one = [objective(student[i : i + 1], labels[i : i + 1], teacher[i : i + 1]) for i in range(5)]
-    assert objective(student, labels, teacher).item() == pytest.approx(torch.stack(one_by_one).mean().item(), rel=1e-5)
+    assert objective(student, labels, teacher).item() == pytest.approx(
+        torch.stack(one_by_one).mean().item(), rel=1e-5
+    )
 
 
 def test_a_student_that_agrees_with_its_teacher_has_no_soft_loss():
@@ -100,7 +102,9 @@ def teacher(tmp_path, monkeypatch):
 def reviews():
     import datasets
 
-    return datasets.Dataset.from_dict({"text": ["the good film", "a dull and bad plot", "fine cast", "not good"]})
+    return datasets.Dataset.from_dict(
+        {"text": ["the good film", "a dull and bad plot", "fine cast", "not good"]}
+    )
 
 
 def test_cached_answers_equal_a_fresh_pass_bit_for_bit(teacher, tmp_path):

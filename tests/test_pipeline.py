@@ -204,7 +204,10 @@ def test_two_runs_in_one_folder_do_not_mix(model, data, tmp_path):
 
     chain = pipeline.plan(model, steps(tmp_path, Quantize()), data)
     (tmp_path / "work").mkdir()
-    with FileLock(tmp_path / "work" / "lock"), pytest.raises(FolderError, match="another run is writing here"):
+    with (
+        FileLock(tmp_path / "work" / "lock"),
+        pytest.raises(FolderError, match="another run is writing here"),
+    ):
         run(chain, tmp_path)
 
 
@@ -240,4 +243,6 @@ def test_training_that_was_killed_goes_on_and_ends_with_the_same_weights(model, 
         assert process.wait() == 0, process.stderr.read()
     resumed, straight = load(tmp_path / "killed"), load(tmp_path / "whole")
     assert torch.equal(logits(resumed.model), logits(straight.model))
-    assert json.loads((tmp_path / "killed" / "manifest.json").read_text())["history"][-1]["name"] == "finetune"
+    assert (
+        json.loads((tmp_path / "killed" / "manifest.json").read_text())["history"][-1]["name"] == "finetune"
+    )

@@ -26,12 +26,27 @@ def test_there_is_a_shipped_recipe():
     ("change", "message"),
     [
         ({"passs": []}, r"passs: unknown key; did you mean passes\?"),
-        ({"passes": [{"pass": "prune", "head": 0.5}]}, r"passes\[0\] \(prune\): head: unknown key; did you mean heads\?"),
-        ({"passes": [{"pass": "prune", "heads": 1.0}]}, r"passes\[0\] \(prune\): heads: input should be less than 1, not 1.0"),
-        ({"passes": [{"pass": "prune", "ffn": -0.1}]}, r"ffn: input should be greater than or equal to 0, not -0.1"),
-        ({"passes": [{"pass": "factorize", "keep": 1.5}]}, r"passes\[0\] \(factorize\): keep: input should be less than 1"),
+        (
+            {"passes": [{"pass": "prune", "head": 0.5}]},
+            r"passes\[0\] \(prune\): head: unknown key; did you mean heads\?",
+        ),
+        (
+            {"passes": [{"pass": "prune", "heads": 1.0}]},
+            r"passes\[0\] \(prune\): heads: input should be less than 1, not 1.0",
+        ),
+        (
+            {"passes": [{"pass": "prune", "ffn": -0.1}]},
+            r"ffn: input should be greater than or equal to 0, not -0.1",
+        ),
+        (
+            {"passes": [{"pass": "factorize", "keep": 1.5}]},
+            r"passes\[0\] \(factorize\): keep: input should be less than 1",
+        ),
         ({"passes": [{"pass": "factorize"}]}, r"keep: field required"),
-        ({"passes": [{"pass": "finetune", "epochs": "many"}]}, r"epochs: input should be a valid number.*not 'many'"),
+        (
+            {"passes": [{"pass": "finetune", "epochs": "many"}]},
+            r"epochs: input should be a valid number.*not 'many'",
+        ),
         ({"passes": [{"pass": "shrink"}]}, r"passes\[0\].*'finetune'"),
         ({"passes": [{"heads": 0.5}]}, r"passes\[0\]"),
         ({"passes": []}, r"passes: give at least one pass"),
@@ -51,12 +66,19 @@ def test_all_mistakes_are_told_at_once():
         Recipe.parse({"name": "x", "passes": [{"pass": "prune", "heads": 2}], "sed": 1}, "r.yaml")
     message = str(caught.value)
     assert message.startswith("r.yaml: 3 mistake(s)")
-    assert all(part in message for part in ("model: field required", "heads", "sed: unknown key; did you mean seed?"))
+    assert all(
+        part in message for part in ("model: field required", "heads", "sed: unknown key; did you mean seed?")
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a: [", "not YAML"), ("just words", "not a recipe"), ("", "not a recipe"), ("!!python/object:os.x {}", "not YAML")],
+    [
+        ("a: [", "not YAML"),
+        ("just words", "not a recipe"),
+        ("", "not a recipe"),
+        ("!!python/object:os.x {}", "not YAML"),
+    ],
 )
 def test_a_file_that_holds_no_recipe_is_refused(tmp_path, text, message):
     (tmp_path / "r.yaml").write_text(text)
@@ -70,7 +92,9 @@ def test_a_missing_recipe_is_refused(tmp_path):
 
 
 def test_keys_are_changed_from_the_command_line(tmp_path):
-    (tmp_path / "r.yaml").write_text("{name: x, model: m, data: d.csv, passes: [{pass: finetune}, {pass: quantize}]}")
+    (tmp_path / "r.yaml").write_text(
+        "{name: x, model: m, data: d.csv, passes: [{pass: finetune}, {pass: quantize}]}"
+    )
     changes = ["passes.0.epochs=1", "seed=7", "passes.1.embeddings=false", "bench.threads=2"]
     recipe = Recipe.read(tmp_path / "r.yaml", changes)
     assert recipe.passes[0].epochs == 1
@@ -79,7 +103,9 @@ def test_keys_are_changed_from_the_command_line(tmp_path):
     assert recipe.bench.threads == 2
 
 
-@pytest.mark.parametrize("change", ["passes.9.epochs=1", "passes.x.epochs=1", "seed", "name.x.y=1", "passes.0.epochs=[1"])
+@pytest.mark.parametrize(
+    "change", ["passes.9.epochs=1", "passes.x.epochs=1", "seed", "name.x.y=1", "passes.0.epochs=[1"]
+)
 def test_a_change_that_finds_no_place_is_refused(tmp_path, change):
     (tmp_path / "r.yaml").write_text("{name: x, model: m, passes: [{pass: finetune}]}")
     with pytest.raises(InputError, match="--set"):

@@ -77,15 +77,15 @@ def run_bench(
         memory = [worker.ask({"do": "memory"})["peak_rss"] / 1e6 for worker in workers]
         notes += _timing_notes(times, config)
         accuracy = {} if test is None else _score(subjects, workers, test, config, seed, work, notes)
-    report = Report(
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        seed=seed,
-        config=config,
-        machine=machine,
-        rows=tuple(_rows(subjects, config, times, load_s, memory, accuracy, seed)),
-        accuracy=tuple(accuracy.values()),
-        notes=tuple(notes),
-    )
+        report = Report(
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            seed=seed,
+            config=config,
+            machine=machine,
+            rows=tuple(_rows(subjects, config, times, load_s, memory, accuracy, seed)),
+            accuracy=tuple(accuracy.values()),
+            notes=tuple(notes),
+        )
     write_report(report, out)
     return report
 

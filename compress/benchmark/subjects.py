@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compress.architectures import positions_of
 from compress.benchmark import targets as files
 from compress.benchmark.config import BenchConfig, Runtime
 from compress.benchmark.latency import Shape, shapes_of
@@ -164,7 +165,7 @@ def _runnable(
 
 def possible(subject: Subject, config: BenchConfig, notes: list[str]) -> list[Shape]:
     """Return the shapes that the model has positions for; note those it has not."""
-    longest = files.longest_input(subject.config)
+    longest = positions_of(subject.config)
     shapes = [shape for shape in shapes_of(config) if longest is None or shape.sequence_length <= longest]
     too_long = sorted(set(config.sequence_lengths) - {shape.sequence_length for shape in shapes})
     if too_long:

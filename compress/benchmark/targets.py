@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from compress.benchmark.config import Runtime
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+    pass
 
 ONNX_FILES = ("onnx/model_quantized.onnx", "onnx/model.onnx")
 _TOKENIZER_FILES = (
@@ -27,8 +27,6 @@ _TOKENIZER_FILES = (
     "vocab.json",
     "vocab.txt",
 )
-# Families that number positions from the padding id + 1 on, so that the table is that much longer.
-_OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")
 
 
 @dataclass(frozen=True)
@@ -94,13 +92,3 @@ def count_parameters(folder: Path) -> int | None:
         and not (name.endswith(".scale") and name.rpartition(".")[0] in coded)
     ]
     return sum(counts) if tensors else None
-
-
-def longest_input(config: PretrainedConfig) -> int | None:
-    """Return the number of positions that the model has, None where it has no limit of its own."""
-    positions = getattr(config, "max_position_embeddings", None)
-    if not isinstance(positions, int) or positions < 1:
-        return None
-    if config.model_type in _OFFSET_POSITIONS:
-        return positions - (config.pad_token_id or 0) - 1
-    return positions

@@ -39,6 +39,7 @@ LearningRate = Annotated[float | None, field(Distill, "learning_rate")]
 BatchSize = Annotated[int | None, field(Distill, "batch_size")]
 MaxLength = Annotated[int | None, field(Distill, "max_length")]
 Patience = Annotated[int | None, field(Distill, "patience")]
+Dropout = Annotated[float | None, field(Distill, "dropout")]
 Bf16 = Annotated[bool | None, field(Distill, "bf16", "--bf16/--no-bf16")]
 
 
@@ -55,6 +56,7 @@ def finetune(
     batch_size: BatchSize = None,
     max_length: MaxLength = None,
     patience: Patience = None,
+    dropout: Dropout = None,
     bf16: Bf16 = None,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -72,6 +74,7 @@ def finetune(
         batch_size=batch_size,
         max_length=max_length,
         patience=patience,
+        dropout=dropout,
         bf16=bf16,
     )
     config = _data(data, task, text, text_pair, label)
@@ -104,6 +107,7 @@ def distill(
     batch_size: BatchSize = None,
     max_length: MaxLength = None,
     patience: Patience = None,
+    dropout: Dropout = None,
     bf16: Bf16 = None,
     cache: Annotated[bool | None, field(Distill, "cache", "--cache/--no-cache")] = None,
     seed: Seed = 0,
@@ -130,6 +134,7 @@ def distill(
         "batch_size": batch_size,
         "max_length": max_length,
         "patience": patience,
+        "dropout": dropout,
         "bf16": bf16,
     }
     passes: list[Pass] = [

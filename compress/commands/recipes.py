@@ -61,9 +61,7 @@ def bench(
         list[str], typer.Argument(metavar="MODEL…", help="Folders or names; the first is the reference.")
     ],
     data: Data = None,
-    runtime: Annotated[
-        list[Runtime] | None, field(BenchConfig, "runtimes", "--runtime")
-    ] = None,
+    runtime: Annotated[list[Runtime] | None, field(BenchConfig, "runtimes", "--runtime")] = None,
     batch_size: Annotated[list[int] | None, field(BenchConfig, "batch_sizes", "--batch-size")] = None,
     seq_len: Annotated[list[int] | None, field(BenchConfig, "sequence_lengths", "--seq-len")] = None,
     threads: Annotated[int | None, field(BenchConfig, "threads")] = None,

@@ -40,8 +40,9 @@ class SoftTargetObjective(nn.Module):
             teacher_logits: (B, L) float32 in the student's label order; no gradient reaches them.
         """
         assert teacher_logits is not None
-        hard = self.hard(logits, labels)
-        return self.kd_weight * self.soft(logits, teacher_logits.detach()) + (1 - self.kd_weight) * hard
+        hard: Tensor = self.hard(logits, labels)
+        soft = self.soft(logits, teacher_logits.detach())
+        return self.kd_weight * soft + (1 - self.kd_weight) * hard
 
     def soft(self, logits: Tensor, teacher_logits: Tensor) -> Tensor:
         """Return the teacher's term, T² included, before its weight."""

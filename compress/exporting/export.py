@@ -122,7 +122,7 @@ def _trace_patched(
 
     try:
         config = OnnxConfig(dynamic=True, dynamic_shapes=free, opset_version=OPSET)
-        exporter = OnnxExporter()  # type: ignore[no-untyped-call]
+        exporter = OnnxExporter()
         program: onnx_ir.Model = exporter.export(model, dict(example), config=config).program
         return program
     except Exception as error:

@@ -16,7 +16,7 @@ from compress.layers import Int8Linear
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor, nn
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from compress.tasks import Task

@@ -17,3 +17,5 @@ AnyPass = Annotated[Finetune | Distill | Prune | Factorize | Quantize | Export, 
 PASSES: dict[str, type[Pass]] = {
     kind.name: kind for kind in (Finetune, Distill, Prune, Factorize, Quantize, Export)
 }
+
+__all__ = ["PASSES", "AnyPass", "Distill", "Export", "Factorize", "Finetune", "Prune", "Quantize"]

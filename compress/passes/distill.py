@@ -162,7 +162,7 @@ class Distill(TrainingPass):
             folder = context.steps[number - 1] if number is not None else resolve_model(self.teacher).path
             artifact = load(folder)
         bf16 = fast_bf16(context.device) if self.bf16 is None else self.bf16
-        artifact.model.to(context.device)
+        artifact.model.to(context.device)  # type: ignore[arg-type]
         return Teacher(artifact, content_hash(folder), bf16)
 
 

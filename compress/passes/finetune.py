@@ -43,7 +43,9 @@ class Finetune(TrainingPass):
             assert context.input_folder is not None
             artifact = load(context.input_folder, task_of(data, self.max_length))
             if artifact.task.max_length < self.max_length:
-                context.notes.append(f"max_length {artifact.task.max_length}: the model has no more positions")
+                context.notes.append(
+                    f"max_length {artifact.task.max_length}: the model has no more positions"
+                )
         task, tokenizer = artifact.task, artifact.tokenizer
         train(
             artifact.model,

@@ -69,7 +69,7 @@ def quantize_model(model: PreTrainedModel, embeddings: bool = True) -> list[str]
     Raises:
         InputError: nothing was left to quantize, or weights are not finite.
     """
-    model.float()  # type: ignore[no-untyped-call]
+    model.float()
     kept = tied_weights(model) | {_last_of_head(model)}
     tables = _embedding_tables(model) if embeddings else set()
     replaced: list[str] = []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,8 @@ class ObjectiveTrainer(Trainer):
         **arguments: Any,
     ) -> None:
         super().__init__(**arguments)
-        self.objective, self.teacher, self.teacher_order = objective, teacher, teacher_order
+        self.objective: Objective = objective
+        self.teacher, self.teacher_order = teacher, teacher_order
         self.dev_objective = TaskObjective(task)
         self.model_accepts_loss_kwargs = False  # our loss is a mean over the batch, not over labels
         if teacher is not None:
@@ -92,7 +94,7 @@ class ObjectiveTrainer(Trainer):
         return (loss, outputs) if return_outputs else loss
 
 
-class _ProgressBar(TrainerCallback):  # type: ignore[misc]
+class _ProgressBar(TrainerCallback):
     """Our bar instead of the Trainer's, with the time left."""
 
     def __init__(self, title: str) -> None:
@@ -183,11 +185,33 @@ def train(
         callbacks=callbacks,
     )
     trainer.remove_callback(_printer())
-    trainer.train(resume_from_checkpoint=last_checkpoint(context.workdir))
+    with _made_for_training(model, options.dropout, context.device):
+        trainer.train(resume_from_checkpoint=last_checkpoint(context.workdir))
     # accelerate leaves the model with a forward that runs in bfloat16; the trained model answers in float32.
     for wrapper in ("forward", "_original_forward"):
         model.__dict__.pop(wrapper, None)
     model.eval()
+
+
+@contextmanager
+def _made_for_training(model: PreTrainedModel, rate: float | None, device: str) -> Iterator[None]:
+    """Set every dropout to `rate` (None leaves them as they are) and choose the faster attention for a while.
+
+    On a CPU that is the plain one: the backward pass of torch's fused attention took ten times as long there at
+    the lengths of sentences.
+    """
+    layers = [module for module in model.modules() if isinstance(module, nn.Dropout)]
+    own, attention = [layer.p for layer in layers], model.config._attn_implementation
+    for layer in layers:
+        layer.p = layer.p if rate is None else rate
+    if device == "cpu":
+        model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(attention)
+        for layer, before in zip(layers, own, strict=True):
+            layer.p = before
 
 
 def last_checkpoint(folder: Path) -> str | None:

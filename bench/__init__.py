@@ -1,0 +1,1 @@
+"""The project's own benchmarks: what a user waits for, measured; results are in `bench/results/`."""
