@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import platform
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -44,20 +46,39 @@ def fast_bf16(device: str) -> bool:
     return bool({"amx_bf16", "avx512_bf16", "bf16"} & set(cpu_flags()))
 
 
+def usable_cores() -> int:
+    """Return how many cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def fingerprint() -> dict[str, Any]:
-    """Describe the machine: processor, cores, flags, memory in GiB, system, library versions, GPU."""
+    """Describe the machine: processor, cores, flags, memory in GiB, system, library versions, GPUs."""
     from compress.manifest import versions
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
+        "usable_cores": usable_cores(),
         "cpu_flags": list(cpu_flags()),
         "memory_gib": round(memory / 2**30, 1),
+        "gpus": _gpus(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": versions(),
     }
+
+
+def _gpus() -> list[str]:
+    """Return name, memory and driver of each NVIDIA GPU, asked without loading torch."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    command = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):  # the tool without a driver
+        return []
+    return [line.strip() for line in done.stdout.splitlines() if line.strip()]
 
 
 def _processor() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from compress import folders, pipeline
 from compress.artifact import content_hash, read_manifest
+from compress.benchmark.targets import onnx_file
 from compress.display import say
 from compress.hardware import fingerprint
 from compress.manifest import hash_json
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from compress.benchmark import BenchConfig, Report
+    from compress.benchmark.config import Runtime
     from compress.pipeline import Chain
     from compress.recipe import Recipe
 
@@ -82,12 +85,19 @@ def _bench(recipe: Recipe, chain: Chain, done: list[Path], out: Path) -> Report:
         return Report.model_validate_json((out / "report.json").read_bytes())
     say(f"bench → {out}")
     test = chain.data.test if chain.data else None
-    targets = [Target(path.name, path) for path in done]
+    targets = [Target(path.name, path, _made_for(path, recipe.bench)) for path in done]
     if read_manifest(chain.source).task is not None:
         targets.insert(0, Target(chain.model, chain.source))
+    targets[0] = dataclasses.replace(targets[0], runtimes=None)  # the reference runs everywhere
     report = run_bench(targets, recipe.bench, test, out, recipe.seed)
     stamp.write_text(key, encoding="utf-8")
     return report
+
+
+def _made_for(step: Path, config: BenchConfig) -> tuple[Runtime, ...] | None:
+    """Return the runtime a step's result is made for: ONNX Runtime once it is exported, torch before."""
+    runtime: Runtime = "torch" if onnx_file(step) is None else "onnxruntime"
+    return (runtime,) if runtime in config.runtimes else None
 
 
 def bench_models(

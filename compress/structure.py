@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from compress.errors import FolderError
-from compress.layers import LAYERS
+from compress.layers import LAYERS, Layer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -62,7 +62,7 @@ def _skeleton(model: PreTrainedModel) -> nn.Module:
 
 
 def _description(module: nn.Module) -> dict[str, Any] | None:
-    if type(module).__name__ in LAYERS and isinstance(module, tuple(LAYERS.values())):
+    if isinstance(module, Layer):
         return {"type": type(module).__name__, **module.description()}
     if type(module) is nn.Linear:
         return {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
@@ -20,6 +19,7 @@ from compress.benchmark.statistics import Floats
 from compress.benchmark.targets import Entry
 from compress.display import progress
 from compress.errors import InputError
+from compress.hardware import usable_cores
 from compress.tasks import Task
 from compress.tasks.inputs import batches, encode
 from compress.tasks.labels import match_labels
@@ -123,7 +123,7 @@ def collect_answers(
 
     Nothing is timed here, so as many workers run at once as the cores allow with their threads pinned.
     """
-    at_once = max(1, (os.cpu_count() or 1) // config.threads) if config.device == "cpu" else 1
+    at_once = max(1, usable_cores() // config.threads) if config.device == "cpu" else 1
     pending = list(range(len(workers)))
     running: dict[Any, tuple[int, int]] = {}  # a worker's stdout: who it is, which file it is at
 

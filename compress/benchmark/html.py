@@ -22,7 +22,7 @@ _STYLE = """
 }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
-main { max-width: 1240px; margin: 0 auto; padding: 32px 24px 64px; }
+main { max-width: 1360px; margin: 0 auto; padding: 32px 24px 64px; }
 h1 { font-size: 26px; line-height: 1.2; margin: 0 0 4px; letter-spacing: -0.01em; }
 h2 { font-size: 16px; margin: 40px 0 12px; }
 p { margin: 0 0 8px; max-width: 90ch; color: var(--muted); }
@@ -33,10 +33,11 @@ figcaption { font-weight: 600; }
 figcaption span { display: block; font-weight: 400; font-size: 13px; color: var(--muted); }
 svg { display: block; width: 100%; height: auto; margin-top: 8px; }
 svg text { font-family: system-ui, sans-serif !important; }
+.plots svg text { paint-order: stroke; stroke: var(--surface); stroke-width: 3px; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: 13.5px; font-variant-numeric: tabular-nums; }
-th, td { padding: 8px 12px; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--grid); }
-th { color: var(--muted); font-weight: 500; font-size: 12.5px; }
+table { border-collapse: collapse; width: 100%; font-size: 13px; font-variant-numeric: tabular-nums; }
+th, td { padding: 7px 9px; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--grid); }
+th { color: var(--muted); font-weight: 500; font-size: 12px; }
 tr:last-child td { border-bottom: 0; }
 .text { text-align: left; }
 td.text:first-child { font-weight: 600; }

@@ -108,7 +108,7 @@ def _bars(rows: Sequence[Row], values: Sequence[float], unit: str, remarks: Sequ
     axes.set_xticks([])
     axes.spines[["bottom"]].set_visible(False)
     for index, (value, remark) in enumerate(zip(values, remarks, strict=True)):
-        text = f"{number(value)} {unit}" + (f"   {remark}" if remark else "")
+        text = f"{number(value)} {unit}" + (f"  ·  {remark}" if remark else "")
         axes.annotate(text, (value, index), (5, 0), va="center", color=_MUTED, **_NOTE)
     return _svg(figure)
 
@@ -141,15 +141,21 @@ def _round_ticks(axes: Axes) -> None:
 
 
 def _label_points(figure: Figure, axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
-    """Write names beside points, each on the first side where it covers no other name or point."""
+    """Write names beside points, each on the first side where it covers no other name or point.
+
+    Two points of one model that are close to each other share a name.
+    """
     from matplotlib.transforms import Bbox
 
     figure.draw_without_rendering()  # lays the axes out, so that places on the page are known
     pixels = [axes.transData.transform((x, y)) for _, x, y in points]
     taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in pixels]
     frame = axes.get_window_extent()
-    places = [(9, 0), (-9, 0), (0, 12), (0, -12), (9, 11), (9, -11), (-9, 11), (-9, -11), (0, 24), (0, -24)]
-    for (name, x, y), own in zip(points, list(taken), strict=True):
+    places = [(6, 10), (-6, 10), (6, -11), (-6, -11), (9, 0), (-9, 0), (0, 22), (0, -23)]
+    named: dict[str, Any] = {}
+    for (name, x, y), pixel, own in zip(points, pixels, list(taken), strict=True):
+        if name in named and abs(pixel - named[name]).max() < 40:
+            continue
         for dx, dy in places:
             side = "left" if dx > 0 else "right" if dx < 0 else "center"
             label = axes.annotate(name, (x, y), (dx, dy), ha=side, va="center", color=_INK, **_NOTE)
@@ -161,6 +167,7 @@ def _label_points(figure: Figure, axes: Axes, points: Sequence[tuple[str, float,
         else:
             continue  # crowded out; the table names it
         taken.append(box)
+        named[name] = pixel
 
 
 def _svg(figure: Figure) -> str:

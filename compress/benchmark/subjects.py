@@ -16,6 +16,7 @@ from compress.benchmark.latency import Shape, shapes_of
 from compress.benchmark.targets import Entry, Target
 from compress.display import progress
 from compress.errors import CompressError, InputError
+from compress.hardware import usable_cores
 from compress.tasks import Task
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def _check_runtimes(config: BenchConfig) -> None:
 
 def load_notes(config: BenchConfig) -> list[str]:
     """Say what about the machine's state makes timings doubtful."""
-    cores, notes = os.cpu_count() or 1, []
+    cores, notes = usable_cores(), []
     if config.threads > cores:
         notes.append(f"{config.threads} threads on {cores} cores: threads wait for each other")
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
@@ -125,7 +126,7 @@ def prepare(targets: Sequence[Target], config: BenchConfig, work: Path, notes: l
     subjects = []
     for number, target in enumerate(targets):
         model, task = read_config(target.folder), read_manifest(target.folder).task
-        for runtime in config.runtimes:
+        for runtime in target.runtimes or config.runtimes:
             path = _runnable(target, runtime, task, work / f"onnx-{number}", notes)
             if path is not None:
                 file = path if runtime == "onnxruntime" else None

@@ -69,20 +69,20 @@ def brief(report: Report) -> Table:
 
 
 def details(report: Report) -> Table:
-    """Return one line for each row of the report."""
-    head = ["model", "runtime", "device", "threads", "shape", "p50 ms", "p95 ms", "p99 ms", "examples/s"]
+    """Return one line for each row of the report; device and threads, alike for all, are in `method`."""
+    head = ["model", "runtime", "shape", "p50 ms", "p95 ms", "p99 ms", "examples/s"]
     head += ["speedup", "MB", "parameters", "RSS MB", "load s"]
     lines = []
     first = report.rows[0] if report.rows else None
     for row in report.rows:
         itself = first is not None and (row.name, row.runtime) == (first.name, first.runtime)
         times = row.latency_ms
-        line = [row.name, row.runtime, row.device, str(row.threads), shape_name(row)]
+        line = [row.name, row.runtime, shape_name(row)]
         line += [number(times.p50), number(times.p95), number(times.p99), number(row.throughput)]
         line += ["1" if itself else speedup_text(row.speedup_vs_first), number(row.size_mb)]
         line += [parameters_text(row.parameters)]
         lines.append([*line, f"{row.peak_rss_mb:.0f}", f"{row.load_s:.2f}"])
-    return Table(head, lines, text_columns=3)
+    return Table(head, lines, text_columns=2)
 
 
 def machine(report: Report) -> Table:

@@ -31,10 +31,11 @@ _TOKENIZER_FILES = (
 
 @dataclass(frozen=True)
 class Target:
-    """A model folder and the name it has in the report."""
+    """A model folder, the name it has in the report, and where it runs (None: in every runtime asked for)."""
 
     name: str
     folder: Path
+    runtimes: tuple[Runtime, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -47,8 +47,10 @@ def main() -> int:
     except CompressError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
-    handler = Handler(engine)
     reply: dict[str, Any] = {"load_s": time.perf_counter() - start}
+    gc.collect()
+    gc.freeze()  # what was loaded stays: later collections need not look at it
+    handler = Handler(engine)
     while True:
         answers.write(json.dumps(reply) + "\n")
         answers.flush()

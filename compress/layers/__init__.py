@@ -7,6 +7,7 @@ which makes the empty module from it. A new kind of layer is one class in one fi
 from compress.layers.int8 import Int8Embedding, Int8Linear
 from compress.layers.low_rank import LowRankLinear
 
-LAYERS = {cls.__name__: cls for cls in (LowRankLinear, Int8Linear, Int8Embedding)}
+Layer = LowRankLinear | Int8Linear | Int8Embedding
+LAYERS: dict[str, type[Layer]] = {cls.__name__: cls for cls in (LowRankLinear, Int8Linear, Int8Embedding)}
 
-__all__ = ["LAYERS", "Int8Embedding", "Int8Linear", "LowRankLinear"]
+__all__ = ["LAYERS", "Int8Embedding", "Int8Linear", "Layer", "LowRankLinear"]
