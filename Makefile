@@ -8,8 +8,8 @@ BIN := $(VENV)/bin
 demo: setup  ## run the main job on real input and print the table
 	$(BIN)/python cli.py run recipes/quickstart.yaml
 
-test: setup  ## pass the tests
-	$(BIN)/python -m pytest
+test: setup  ## pass the tests, two at a time with one thread each
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: setup  ## style and types
 	$(BIN)/ruff check .

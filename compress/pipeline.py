@@ -171,12 +171,13 @@ def _run_step(
     start = time.monotonic()
     artifact = artifact.evolve(attachments={})  # an ONNX file of the model as it was
     artifact = step.pass_.apply(artifact, context)
-    artifact.model.to("cpu").eval()  # type: ignore[arg-type]
+    artifact.model.to(chain.device).eval()  # type: ignore[arg-type]
     seconds = time.monotonic() - start
     after = {}
     if chain.data is not None and artifact.manifest.task is not None:
         data = chain.data.aligned(artifact.task.labels)
         after = evaluate(artifact, data.validation, "score on dev")
+    artifact.model.to("cpu")  # type: ignore[arg-type]
     record = PassRecord(
         name=step.pass_.name,
         config=step.pass_.model_dump(mode="json", by_alias=True),

@@ -87,7 +87,7 @@ def _bench(recipe: Recipe, chain: Chain, done: list[Path], out: Path) -> Report:
     test = chain.data.test if chain.data else None
     targets = [Target(path.name, path, _made_for(path, recipe.bench)) for path in done]
     if read_manifest(chain.source).task is not None:
-        targets.insert(0, Target(chain.model, chain.source))
+        targets.insert(0, Target(Path(chain.model).name, chain.source))
     targets[0] = dataclasses.replace(targets[0], runtimes=None)  # the reference runs everywhere
     report = run_bench(targets, recipe.bench, test, out, recipe.seed)
     stamp.write_text(key, encoding="utf-8")

@@ -1,19 +1,20 @@
 """Chains: what is refused before anything runs, what is skipped, what goes on after a kill."""
 
 import itertools
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 from tiny_data import write_reviews
 from tiny_models import logits, tiny_artifact, tiny_model
+from transformers import AutoModelForSequenceClassification
 
-from compress import pipeline
+from compress import pipeline, running
 from compress.artifact import load, read_manifest, save
 from compress.data import DataConfig
 from compress.errors import FolderError, InputError
@@ -24,6 +25,9 @@ from compress.passes.finetune import Finetune
 from compress.passes.prune import Prune
 from compress.passes.quantize import Quantize
 from compress.pipeline import Step
+from compress.recipe import Recipe
+
+RECIPES = Path(__file__).parents[1] / "recipes"
 
 TRAIN = {"epochs": 1, "max_length": 16, "bf16": False}
 EVERY = {
@@ -139,35 +143,24 @@ def test_a_teacher_with_other_labels_is_refused(model, data, tmp_path):
         pipeline.plan(model, steps(tmp_path, Distill(teacher=str(tmp_path / "other"))), data)
 
 
-def test_the_whole_chain_runs_and_every_step_reloads(model, data, tmp_path):
-    chain = pipeline.plan(
-        model,
-        steps(
-            tmp_path,
-            Finetune(**TRAIN),
-            Distill(student="teacher:2", **TRAIN),
-            Prune(heads=0.25, ffn=0.5, samples=16),
-            Factorize(keep=0.6, samples=16),
-            Distill(teacher="step:1", **TRAIN),
-            Quantize(),
-            Export(),
-        ),
-        data,
-    )
-    folders = run(chain, tmp_path)
-    assert [folder.name for folder in folders] == [step.folder.name for step in chain.steps]
-    assert not (tmp_path / "work").exists()
-    from transformers import AutoModelForSequenceClassification
-
-    for folder in folders:
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_shipped_recipe_runs_on_a_tiny_model_and_every_step_reloads(recipe, data, tmp_path, monkeypatch):
+    monkeypatch.setenv("COMPRESS_CACHE", str(tmp_path / "cache"))
+    save(tiny_artifact(tiny_model("bert", layers=6)), tmp_path / "model")
+    trained = [i for i, step in enumerate(Recipe.read(recipe).passes) if isinstance(step, Finetune | Distill)]
+    small = [f"model={tmp_path / 'model'}", f"data={data.source}", "bench=null"]
+    small += [f"passes.{i}.epochs=1" for i in trained]
+    result = running.run(Recipe.read(recipe, small), tmp_path / "run")
+    assert not (tmp_path / "run" / ".work").exists()
+    for folder in result.steps:
         ours, plain = load(folder), AutoModelForSequenceClassification.from_pretrained(folder).eval()
         assert torch.equal(logits(ours.model), logits(plain))
-    last = load(folders[-1]).manifest
-    assert [record.name for record in last.history] == [step.pass_.name for step in chain.steps]
+    last = load(result.steps[-1]).manifest
+    assert [record.name for record in last.history] == [folder.name[3:] for folder in result.steps]
     assert all("accuracy" in record.after for record in last.history)
     assert last.history[-2].before == last.history[-3].after
     assert last.task.labels == ("negative", "positive")
-    assert list(folders[-1].glob("onnx/*.onnx"))
+    assert list(result.steps[-1].glob("onnx/*.onnx"))
 
 
 def test_a_finished_step_is_skipped_and_a_changed_one_is_not(model, data, tmp_path):
@@ -211,38 +204,35 @@ def test_two_runs_in_one_folder_do_not_mix(model, data, tmp_path):
         run(chain, tmp_path)
 
 
-SCRIPT = """
-import sys
-from pathlib import Path
-from compress import api
-api.finetune(sys.argv[1], sys.argv[2], data=sys.argv[3], epochs=4, bf16=False)
-"""
-
-
-def test_training_that_was_killed_goes_on_and_ends_with_the_same_weights(model, data, tmp_path):
+def test_training_that_was_cut_off_goes_on_and_ends_with_the_same_weights(model, data, tmp_path):
     def start(out):
+        command = f"finetune --model {model} --data {data.source} --out {tmp_path / out} --epochs 4 --no-bf16"
         return subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, model, str(tmp_path / out), data.source],
+            [sys.executable, "-m", "compress", *command.split()],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
 
-    process = start("killed")
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob(".killed.work/*/checkpoint-*/trainer_state.json")):
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "killed").exists(), "nothing half-written"
-    again, whole = start("killed"), start("whole")
-    for process in (again, whole):
+    def cut_off(out, number):
+        process, deadline = start(out), time.monotonic() + 120
+        while not list(tmp_path.glob(f".{out}.work/*/checkpoint-*/trainer_state.json")):
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(number)
+        code, message = process.wait(), process.stderr.read()
+        assert not (tmp_path / out).exists(), "nothing half-written"
+        return code, message
+
+    assert cut_off("killed", signal.SIGKILL)[0] == -signal.SIGKILL
+    code, message = cut_off("interrupted", signal.SIGINT)
+    assert code == 130
+    assert message.endswith("interrupted; the same command goes on from the last checkpoint\n")
+    for process in [start("killed"), start("interrupted"), start("whole")]:
         assert process.wait() == 0, process.stderr.read()
-    resumed, straight = load(tmp_path / "killed"), load(tmp_path / "whole")
-    assert torch.equal(logits(resumed.model), logits(straight.model))
-    assert (
-        json.loads((tmp_path / "killed" / "manifest.json").read_text())["history"][-1]["name"] == "finetune"
-    )
+    straight = load(tmp_path / "whole")
+    for out in ("killed", "interrupted"):
+        assert torch.equal(logits(load(tmp_path / out).model), logits(straight.model))
+    assert not list(tmp_path.glob(".*.work"))

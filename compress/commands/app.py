@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from types import FrameType
 
 import typer
 
@@ -38,14 +40,23 @@ for command in (
 def main() -> None:
     """Run the command line: 0 done, 1 budget not met, 2 bad input, 130 interrupted."""
     _quiet_libraries()
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         app()
     except CompressError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except _Interrupted:
         sys.stderr.write("interrupted; the same command goes on from the last checkpoint\n")
         sys.exit(130)
+
+
+class _Interrupted(BaseException):
+    """Ctrl-C. Not KeyboardInterrupt, which typer itself would turn into exit code 1."""
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise _Interrupted
 
 
 def _quiet_libraries() -> None:
