@@ -11,7 +11,7 @@ from compress.architectures import FAMILIES
 from compress.artifact import read_config, verify
 from compress.errors import FolderError
 from compress.manifest import PassRecord
-from compress.reload import WEIGHTS
+from compress.reload import WEIGHTS, structure_in
 from compress.sources import resolve_model
 from compress.tasks import Task
 
@@ -48,7 +48,6 @@ def inspect_model(name: str) -> Inspection:
 
     folder = resolve_model(name).path
     recorded, config = verify(folder), read_config(folder)
-    stored = getattr(config, "quantization_config", None) or {}
     files = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob(WEIGHTS))
     if not files:
         raise FolderError("no safetensors weights", place=str(folder), remedy="Give a model's folder.")
@@ -75,7 +74,7 @@ def inspect_model(name: str) -> Inspection:
         parameters=sum(part.parameters for part in parts.values()),
         bytes=sum(part.bytes for part in parts.values()),
         parts=dict(sorted(parts.items())),
-        structure=stored.get("structure", {}) if isinstance(stored, dict) else {},
+        structure=structure_in(config),
         history=recorded.history,
     )
 

@@ -17,6 +17,7 @@ from compress.display import say
 from compress.errors import CompressError, FolderError, InputError
 from compress.manifest import PassRecord, hash_json, versions
 from compress.passes.base import Context, ModelPlan, Pass
+from compress.reload import is_int8
 from compress.sources import resolve_model
 
 
@@ -79,7 +80,7 @@ def plan(
     try:
         loaded = load_data(data) if data else None
         if loaded and task:
-            loaded = loaded.aligned(task.labels, f"data {loaded.name}")
+            loaded = loaded.aligned(task, f"data {loaded.name}")
     except CompressError as error:
         errors.append(str(error))
     if not errors:
@@ -130,26 +131,17 @@ def run(chain: Chain, scratch: Path) -> list[Path]:
 
 
 def _check(steps: Sequence[Step], state: ModelPlan) -> list[str]:
-    state.quantized, state.exported = _compressed_before(state)
+    state.quantized = state.config is not None and is_int8(state.config)
     for index, step in enumerate(steps):
         state.place, state.steps = f"passes[{index}] ({step.pass_.name})", index
         step.pass_.check(state)
     return state.errors
 
 
-def _compressed_before(state: ModelPlan) -> tuple[bool, bool]:
-    """Say whether the model that goes in is int8 already; an earlier export does not matter to a new chain."""
-    stored = getattr(state.config, "quantization_config", None) or {}
-    structure = stored.get("structure", {}) if isinstance(stored, dict) else {}
-    return any(entry["type"].startswith("Int8") for entry in structure.values()), False
-
-
 def _run_step(
     chain: Chain, step: Step, artifact: Artifact, before: Path, key: str, done: list[Path], scratch: Path
 ) -> Artifact:
     from transformers import set_seed
-
-    from compress.tasks.evaluate import evaluate
 
     set_seed(chain.seed)
     workdir = scratch / f"{step.folder.name}-{key[:12]}"
@@ -162,21 +154,18 @@ def _run_step(
         input_folder=before,
         steps=tuple(done),
     )
+    task = artifact.manifest.task
+    if task is not None and task.pair is None and chain.data is not None:
+        artifact = artifact.evolve(task=task.model_copy(update={"pair": chain.data.pair}))
     history = artifact.manifest.history
-    scored = artifact.manifest.task is not None and chain.data is not None
-    same_data = history and artifact.manifest.data == chain.config
-    metrics = dict(history[-1].after) if same_data else {}
-    if scored and not metrics:
-        metrics = evaluate(artifact, chain.data.validation, "score before") if chain.data else {}
+    known = history[-1].after if history and artifact.manifest.data == chain.config else {}
+    metrics = known or _score(chain, artifact, "score before")
     start = time.monotonic()
     artifact = artifact.evolve(attachments={})  # an ONNX file of the model as it was
     artifact = step.pass_.apply(artifact, context)
     artifact.model.to(chain.device).eval()  # type: ignore[arg-type]
     seconds = time.monotonic() - start
-    after = {}
-    if chain.data is not None and artifact.manifest.task is not None:
-        data = chain.data.aligned(artifact.task.labels)
-        after = evaluate(artifact, data.validation, "score on dev")
+    after = _score(chain, artifact, "score on dev") if step.pass_.changes_answers else metrics
     artifact.model.to("cpu")  # type: ignore[arg-type]
     record = PassRecord(
         name=step.pass_.name,
@@ -197,6 +186,15 @@ def _run_step(
         say(f"  {line}")
     shutil.rmtree(workdir, ignore_errors=True)
     return artifact.evolve(attachments={name: step.folder / name for name in artifact.attachments})
+
+
+def _score(chain: Chain, artifact: Artifact, title: str) -> dict[str, float]:
+    """Score on the validation split; empty without data or without a head."""
+    from compress.tasks.evaluate import evaluate
+
+    if chain.data is None or artifact.manifest.task is None:
+        return {}
+    return evaluate(artifact, chain.data.aligned(artifact.task).validation, title)
 
 
 def _score_line(record: PassRecord, artifact: Artifact) -> str:

@@ -19,6 +19,18 @@ WEIGHTS = "compressed.safetensors"
 _TRIGGER = "transformers.quantizers.auto"
 
 
+def structure_in(config: Any) -> dict[str, dict[str, Any]]:
+    """Return the structure that a model's config carries; empty for an ordinary model."""
+    stored = getattr(config, "quantization_config", None) or {}
+    structure: dict[str, dict[str, Any]] = stored.get("structure", {}) if isinstance(stored, dict) else {}
+    return structure
+
+
+def is_int8(config: Any) -> bool:
+    """Say whether a model's config is that of an int8 model."""
+    return any(entry["type"].startswith("Int8") for entry in structure_in(config).values())
+
+
 def install() -> None:
     """Make `from_pretrained` understand our folders, now or once transformers is imported."""
     if _TRIGGER in sys.modules:

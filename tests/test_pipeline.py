@@ -123,6 +123,27 @@ def test_a_pass_that_does_not_fit_the_model_is_refused(step, message, model, dat
         pipeline.plan(model, steps(tmp_path, step), data)
 
 
+def test_an_int8_student_is_refused_and_an_int8_teacher_is_not(model, data, tmp_path):
+    run(pipeline.plan(model, [Step(Quantize(), tmp_path / "int8")], data), tmp_path)
+    small = str(tmp_path / "int8")
+    with pytest.raises(InputError, match="int8 weights cannot be trained. Give the student as it was before"):
+        pipeline.plan(model, steps(tmp_path, Distill(student=small)), data)
+    with pytest.raises(InputError, match="int8 weights cannot be trained"):
+        pipeline.plan(small, steps(tmp_path, Distill(student="teacher:1")), data)
+    assert pipeline.plan(small, steps(tmp_path, Distill(student=model)), data)
+
+
+def test_pairs_for_a_model_of_single_texts_are_refused(model, tmp_path):
+    pairs = DataConfig(source=str(write_reviews(tmp_path / "pairs.csv", pair=True)))
+    assert pipeline.plan(model, steps(tmp_path, Quantize()), pairs), (
+        "a model of unknown origin may read either"
+    )
+    artifact = load(model)
+    save(artifact.evolve(task=artifact.task.model_copy(update={"pair": False})), tmp_path / "single")
+    with pytest.raises(InputError, match="the model reads single texts, the data holds text pairs"):
+        pipeline.plan(str(tmp_path / "single"), steps(tmp_path, Quantize()), pairs)
+
+
 def test_training_without_data_is_refused(model, tmp_path):
     with pytest.raises(InputError, match="training needs data"):
         pipeline.plan(model, steps(tmp_path, Finetune()), None)

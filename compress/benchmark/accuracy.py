@@ -71,7 +71,7 @@ def check_tasks(entries: Sequence[Entry], tasks: Sequence[Task], test: datasets.
     """
     first = tasks[0]
     for entry, task in zip(entries, tasks, strict=True):
-        if (task.kind, task.pair) != (first.kind, first.pair):
+        if task.kind != first.kind or None not in (task.pair, first.pair) and task.pair != first.pair:
             raise InputError(
                 f"it answers {_question(task)}, the first model {_question(first)}",
                 place=f"bench: {entry}",

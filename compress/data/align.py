@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from compress.errors import InputError
@@ -11,10 +10,19 @@ from compress.tasks.labels import match_labels
 
 if TYPE_CHECKING:
     from compress.data import TextData
+    from compress.tasks import Task
 
 
-def align(data: TextData, labels: Sequence[str], place: str) -> TextData:
+def align(data: TextData, task: Task, place: str) -> TextData:
     """Do what `TextData.aligned` says."""
+    labels = task.labels
+    if task.pair is not None and task.pair != data.pair:
+        asked, given = ("text pairs", "single texts") if task.pair else ("single texts", "text pairs")
+        raise InputError(
+            f"the model reads {asked}, the data holds {given}",
+            place=place,
+            remedy="Give data of the model's task, or name its columns (text, text_pair).",
+        )
     if bool(data.labels) != bool(labels):
         asked, given = ("classes", "numbers") if labels else ("numbers", "classes")
         raise InputError(
@@ -22,7 +30,7 @@ def align(data: TextData, labels: Sequence[str], place: str) -> TextData:
             place=place,
             remedy="Give data of the model's task, or set `task:` in the recipe's data.",
         )
-    if tuple(labels) == data.labels:
+    if labels == data.labels:
         return data
     have = match_labels(data.labels, labels, place)
     new_id = {old: new for new, old in enumerate(have)}
@@ -31,4 +39,4 @@ def align(data: TextData, labels: Sequence[str], place: str) -> TextData:
         return {"label": new_id[row["label"]]}
 
     splits = {name: getattr(data, name).map(relabel) for name in ("train", "validation", "test")}
-    return dataclasses.replace(data, labels=tuple(labels), **splits)
+    return dataclasses.replace(data, labels=labels, **splits)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -10,6 +9,8 @@ from pydantic import BaseModel
 
 if TYPE_CHECKING:
     import datasets
+
+    from compress.tasks import Task as ModelTask
 
 Task = Literal["classification", "regression"]
 
@@ -57,12 +58,12 @@ class TextData:
     fingerprint: str
     notes: tuple[str, ...]
 
-    def aligned(self, labels: Sequence[str], place: str = "data") -> TextData:
-        """Return the data with class ids in the order of `labels`, matched by name; () is regression.
+    def aligned(self, task: ModelTask, place: str = "data") -> TextData:
+        """Return the data with class ids in the order of a model's labels, matched by name.
 
         Raises:
-            InputError: other classes, or classes on one side and numbers on the other.
+            InputError: other classes; numbers for classes, pairs for single texts, or the other way round.
         """
         from compress.data.align import align
 
-        return align(self, labels, place)
+        return align(self, task, place)

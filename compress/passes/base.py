@@ -68,11 +68,17 @@ class Context:
 
 
 class Pass(BaseModel):
-    """A pass's options; the object that a user writes in YAML is the pass itself."""
+    """A pass's options; the object that a user writes in YAML is the pass itself.
+
+    Attributes:
+        name: the pass's name in recipes and on the command line.
+        changes_answers: False where the model answers as before, so that it need not be scored again.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     name: ClassVar[str]
+    changes_answers: ClassVar[bool] = True
 
     def check(self, plan: ModelPlan) -> None:
         """Refuse by `plan.refuse` what cannot work and update the plan to what comes out."""

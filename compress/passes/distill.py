@@ -43,6 +43,9 @@ class Distill(TrainingPass):
 
     def check(self, plan: ModelPlan) -> None:
         """Refuse a missing or surplus teacher or student, labels that differ, too many layers."""
+        named = self.student is not None and not self.student.startswith("teacher:")
+        if named:
+            plan.quantized = False  # the model that comes in only answers; _check_student looks at the other
         self.check_trainable(plan)
         if (self.student is None) == (self.teacher is None):
             plan.refuse(
@@ -84,6 +87,7 @@ class Distill(TrainingPass):
         from compress.architectures import family_of
         from compress.artifact import read_config, read_manifest
         from compress.distillation.student import layers_wanted
+        from compress.reload import is_int8
         from compress.sources import resolve_model
 
         assert self.student is not None
@@ -91,8 +95,10 @@ class Distill(TrainingPass):
         if layers is None:
             folder = resolve_model(self.student).path
             plan.config, task = read_config(folder), read_manifest(folder).task
-            if task is not None and plan.task is not None:
-                match_labels(plan.task.labels, task.labels, f"student {self.student}")
+            if is_int8(plan.config):
+                plan.refuse("int8 weights cannot be trained", "Give the student as it was before quantize.")
+            if task is not None and plan.data is not None:
+                plan.data.aligned(task, f"student {self.student}")
                 plan.task = task
         elif plan.config is not None:
             count = family_of(plan.config).layer_count
@@ -122,7 +128,7 @@ class Distill(TrainingPass):
         teacher = self._teacher(artifact, context)
         student = artifact if self.student is None else make_student(self.student, teacher.artifact)
         task = student.task
-        data = data.aligned(task.labels)
+        data = data.aligned(task)
         order = match_labels(teacher.artifact.task.labels, task.labels, "teacher") if task.labels else [0]
         examples = Examples.of(data.train, student.tokenizer, task)
         live = None

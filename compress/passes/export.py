@@ -23,6 +23,7 @@ class Export(Pass):
     """
 
     name: ClassVar[str] = "export"
+    changes_answers: ClassVar[bool] = False
     pass_: Literal["export"] = Field("export", alias="pass")
 
     def check(self, plan: ModelPlan) -> None:

@@ -135,7 +135,7 @@ class Prune(Pass):
         assert context.data is not None  # check() refused it otherwise
         model.to(context.device)  # type: ignore[arg-type]
         batches = calibration_batches(
-            context.data.aligned(artifact.task.labels).train,
+            context.data.aligned(artifact.task).train,
             artifact.tokenizer,
             artifact.task,
             self.samples,

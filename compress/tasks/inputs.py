@@ -22,7 +22,8 @@ def encode(
         One dict an example with `input_ids`, `attention_mask` and, where the model has them,
         `token_type_ids`.
     """
-    pairs = [list(data["text_pair"])] if task.pair else []
+    paired = task.pair or (task.pair is None and "text_pair" in data.column_names)
+    pairs = [list(data["text_pair"])] if paired else []
     encoded = tokenizer(
         list(data["text"]), *pairs, truncation=True, max_length=task.max_length, padding=False
     )

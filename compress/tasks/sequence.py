@@ -17,13 +17,14 @@ class Task(BaseModel, frozen=True, extra="forbid"):
     Attributes:
         kind: `classification` (one class out of `labels`) or `regression` (one number).
         labels: class names by id; empty for regression.
-        pair: whether a text pair is read instead of one text.
+        pair: whether a text pair is read instead of one text; None where that is not known, as with a model
+            that other software trained: it then reads what the data has.
         max_length: longest input in tokens; longer text is cut.
     """
 
     kind: Literal["classification", "regression"]
     labels: tuple[str, ...] = ()
-    pair: bool = False
+    pair: bool | None = None
     max_length: int = 128
 
     @property
