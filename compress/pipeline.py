@@ -90,6 +90,10 @@ def plan(
     for step in steps:
         try:
             folders.check_output(step.folder)
+            if source != Path() and step.folder.resolve() == source.resolve():
+                raise FolderError(
+                    "it is the model that goes in", place=str(step.folder), remedy="Give another --out."
+                )
         except FolderError as error:
             errors.append(str(error))
     if len(errors) == 1:
@@ -115,6 +119,8 @@ def run(chain: Chain, scratch: Path) -> list[Path]:
     """
     done: list[Path] = []
     artifact: Artifact | None = None
+    for note in chain.data.notes if chain.data else ():
+        say(f"data: {note}")
     with _working_folder(scratch):
         for number, step in enumerate(chain.steps, 1):
             title = f"{number}/{len(chain.steps)} {step.pass_.name}"
@@ -246,10 +252,12 @@ def _working_folder(scratch: Path) -> Iterator[None]:
         raise FolderError(
             "another run is writing here", place=str(scratch), remedy="Wait for it, or give another --out."
         ) from None
+    finished = False
     try:
         yield
+        finished = True
     finally:
-        if not any(scratch.glob("*/checkpoint-*")):
+        if finished or not any(scratch.glob("*/checkpoint-*")):
             shutil.rmtree(scratch, ignore_errors=True)
         lock.release()
 

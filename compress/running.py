@@ -118,7 +118,9 @@ def bench_models(
     from compress.sources import resolve_model
 
     folders.check_output(out)
-    found = [Target(Path(name).name or name, resolve_model(name).path) for name in models]
+    short = [Path(name).name for name in models]
+    names = [name if short.count(name) == 1 else whole for name, whole in zip(short, models, strict=True)]
+    found = [Target(*each) for each in zip(names, [resolve_model(name).path for name in models], strict=True)]
     first = read_manifest(found[0].folder)
     source = DataConfig(source=data) if data else first.data
     test = None

@@ -231,6 +231,7 @@ def test_bad_data_is_refused_before_anything_is_written(run, tmp_path, content):
         ("prune none --ffn 0.5 --out new", "none"),
         ("quantize model --data none.csv --out new", "none.csv"),
         ("quantize model --out model/config.json", "model/config.json: there is a file of that name"),
+        ("quantize model --out model", "model: it is the model that goes in"),
         ("quantize model --out taken", "holds something else (thesis.txt)"),
         ("quantize model --out taken/thesis.txt/x", "thesis.txt"),
         ("quantize broken --out new", "model.safetensors: the file was truncated or altered"),

