@@ -128,3 +128,34 @@ def test_answers_come_in_the_order_of_the_data_whatever_the_batches(teacher):
     for row, text in enumerate(reviews()["text"]):
         alone = logits(teacher.artifact.model, dict(tokenizer(text, return_tensors="pt")))
         np.testing.assert_allclose(answers[row], alone[0].numpy(), atol=1e-5)
+
+
+def test_a_teacher_that_answers_during_training_stays_as_it_was(tmp_path):
+    from compress.passes.base import Context
+    from compress.passes.distill import Distill
+    from compress.tasks.inputs import encode
+    from compress.training.examples import Examples
+    from compress.training.trainer import train
+
+    teacher, student = tiny_artifact(tiny_model("bert")), tiny_artifact(tiny_model("bert", layers=1, seed=1))
+    before = [{k: v.clone() for k, v in each.model.state_dict().items()} for each in (teacher, student)]
+    data = reviews().add_column("label", [1, 0, 1, 0])
+    examples = Examples.of(data, student.tokenizer, BINARY)
+    examples.teacher_encoded = encode(data, teacher.tokenizer, BINARY)
+    train(
+        student.model,
+        student.tokenizer,
+        BINARY,
+        examples,
+        Examples.of(data, student.tokenizer, BINARY),
+        Distill(student="teacher:1", epochs=2, bf16=False, dropout=0),
+        Context(seed=0, workdir=tmp_path),
+        SoftTargetObjective(BINARY, kd_weight=1, temperature=2),
+        (teacher.model, teacher.tokenizer, [0, 1]),
+    )
+    assert all(parameter.grad is None for parameter in teacher.model.parameters())
+    same = [
+        all(torch.equal(old[name], value) for name, value in each.model.state_dict().items())
+        for old, each in zip(before, (teacher, student), strict=True)
+    ]
+    assert same == [True, False]

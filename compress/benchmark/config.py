@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, field_validator
 Runtime = Literal["torch", "onnxruntime"]
 
 
-class BenchConfig(BaseModel, frozen=True, extra="forbid"):
+class BenchConfig(BaseModel, frozen=True, extra="forbid", defer_build=True):
     """How models are timed and scored.
 
     ```yaml

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Task = Literal["classification", "regression"]
 
 
-class DataConfig(BaseModel, frozen=True, extra="forbid"):
+class DataConfig(BaseModel, frozen=True, extra="forbid", defer_build=True):
     """The `data:` key of a recipe; a bare string there means `source`.
 
     Args:

@@ -75,7 +75,8 @@ class Pass(BaseModel):
         changes_answers: False where the model answers as before, so that it need not be scored again.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    # Schemas are built on first use: `--help` needs none.
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, defer_build=True)
 
     name: ClassVar[str]
     changes_answers: ClassVar[bool] = True
