@@ -71,8 +71,8 @@ def replacing(folder: Path) -> Iterator[Path]:
 
 def _exchange(one: Path, other: Path) -> bool:
     """Swap two folders in one step, which Python itself has no call for; False where the system has none."""
-    libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-    if not hasattr(libc, "renameat2"):
+    if sys.platform != "linux":
         return False
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
     here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-    return bool(libc.renameat2(here, os.fsencode(one), here, os.fsencode(other), swap) == 0)
+    return renameat2 is not None and renameat2(here, bytes(one), here, bytes(other), swap) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -67,7 +68,7 @@ class Context:
     notes: list[str] = field(default_factory=list)
 
 
-class Pass(BaseModel):
+class Pass(BaseModel, ABC):
     """A pass's options; the object that a user writes in YAML is the pass itself.
 
     Attributes:
@@ -81,14 +82,14 @@ class Pass(BaseModel):
     name: ClassVar[str]
     changes_answers: ClassVar[bool] = True
 
+    @abstractmethod
     def check(self, plan: ModelPlan) -> None:
         """Refuse by `plan.refuse` what cannot work and update the plan to what comes out."""
-        raise NotImplementedError
 
     def model_names(self) -> tuple[str, ...]:
         """Return the models that the pass reads besides the one that comes in; their content decides too."""
         return ()
 
+    @abstractmethod
     def apply(self, artifact: Artifact, context: Context) -> Artifact:
         """Return the changed artifact. The one that came in may be used up."""
-        raise NotImplementedError
