@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 if TYPE_CHECKING:
     from compress.assets import AssetRow
@@ -42,7 +42,7 @@ def print_inspection(found: Inspection) -> None:
     console.print(parts)
     if found.structure:
         console.print(f"\n{len(found.structure)} modules differ from the config:")
-        changed = Table("module", "is now", box=None, pad_edge=False)
+        changed = Table(Column("module", overflow="fold"), "is now", box=None, pad_edge=False)
         for name, entry in found.structure.items():
             sizes = " ".join(f"{key} {value}" for key, value in entry.items() if key != "type")
             changed.add_row(name, f"{entry['type']} {sizes}")
