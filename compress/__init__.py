@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from compress import reload
 
 if TYPE_CHECKING:
+    from compress.api import distill, export, factorize, finetune, prune, quantize
     from compress.artifact import Artifact, load, save
     from compress.passes.catalog import Distill, Export, Factorize, Finetune, Prune, Quantize
     from compress.recipe import Recipe
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 reload.install()
 
 _WHERE = {
+    **dict.fromkeys(("finetune", "distill", "prune", "factorize", "quantize", "export"), "api"),
     "Artifact": "artifact",
     "load": "artifact",
     "save": "artifact",
@@ -42,7 +44,13 @@ __all__ = [
     "Prune",
     "Quantize",
     "Recipe",
+    "distill",
+    "export",
+    "factorize",
+    "finetune",
     "load",
+    "prune",
+    "quantize",
     "run",
     "save",
 ]

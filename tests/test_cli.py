@@ -307,6 +307,18 @@ def test_every_commands_help_has_an_example(run, command):
     assert f"Example: compress {command}" in " ".join(out.split())
 
 
+def test_the_readmes_python_works(tmp_path):
+    import compress
+
+    assert all(hasattr(compress, name) for name in compress.__all__)
+    data = write_reviews(tmp_path / "reviews.csv")
+    trained("model")
+    small = compress.distill("model", "small", data=str(data), student="teacher:1", epochs=1, bf16=False)
+    assert small.model.config.num_hidden_layers == 1
+    int8 = compress.quantize("small", "int8")
+    assert torch.equal(logits(compress.load("int8").model), logits(int8.model))
+
+
 def test_help_imports_nothing_heavy():
     script = (
         "import sys\n"
