@@ -148,7 +148,7 @@ def test_a_teacher_that_answers_during_training_stays_as_it_was(tmp_path):
         BINARY,
         examples,
         Examples.of(data, student.tokenizer, BINARY),
-        Distill(student="teacher:1", epochs=2, bf16=False, dropout=0),
+        Distill(student="teacher:1", epochs=2, bf16=False, warmup=0),
         Context(seed=0, workdir=tmp_path),
         SoftTargetObjective(BINARY, kd_weight=1, temperature=2),
         (teacher.model, teacher.tokenizer, [0, 1]),
@@ -159,3 +159,14 @@ def test_a_teacher_that_answers_during_training_stays_as_it_was(tmp_path):
         for old, each in zip(before, (teacher, student), strict=True)
     ]
     assert same == [True, False]
+
+
+def test_a_checkpoint_that_a_kill_cut_short_is_passed_over(tmp_path):
+    from compress.training.trainer import last_checkpoint
+
+    assert last_checkpoint(tmp_path) is None
+    for step, state in {8: "{}", 12: '{"epoch": 1', 16: ""}.items():
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
+    (tmp_path / "checkpoint-20").mkdir()
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-8")

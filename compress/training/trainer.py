@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -216,9 +217,17 @@ def _made_for_training(model: PreTrainedModel, rate: float | None, device: str) 
 
 def last_checkpoint(folder: Path) -> str | None:
     """Return the newest checkpoint that was written to the end, None where there is none."""
-    # trainer_state.json is what the Trainer writes last; a folder without it was cut off by a kill.
-    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
+    # trainer_state.json is what the Trainer writes last; where a kill came before, it is missing or cut short.
+    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json") if _is_json(path)]
     return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return True
 
 
 def _logits(predictions: Any) -> Any:
