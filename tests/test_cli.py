@@ -20,12 +20,7 @@ ROOT = Path(__file__).parents[1]
 QUICK = ("--epochs", "1", "--max-length", "16", "--no-bf16")
 
 
-@pytest.fixture(autouse=True)
-def _nothing_but_here(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setenv("COMPRESS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("nothing_but_here")
 
 
 @pytest.fixture
@@ -153,7 +148,8 @@ def test_each_pass_writes_a_folder_and_one_json_object(run, tmp_path):
         ),
         ("factorize", "a", "--keep", "0.6", "--samples", "16", "--out", "b"),
         ("distill", "--teacher", "model", "--student", "teacher:1", "--data", data, "--out", "c", *QUICK),
-        ("quantize", "b", "--out", "d"),
+        ("distill", "--teacher", "model", "--student", "b", "--data", data, "--out", "r", *QUICK),
+        ("quantize", "r", "--out", "d"),
         ("export", "d", "--out", "e"),
     ]
     for command in chain:

@@ -11,13 +11,7 @@ from compress.assets import cache
 from compress.errors import InputError
 from compress.sources import resolve_model
 
-
-@pytest.fixture(autouse=True)
-def _nothing_but_here(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setenv("COMPRESS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("nothing_but_here")
 
 
 def _save_bert(folder):

@@ -198,8 +198,8 @@ def train(
 def _made_for_training(model: PreTrainedModel, rate: float | None, device: str) -> Iterator[None]:
     """Set every dropout to `rate` (None leaves them as they are) and choose the faster attention for a while.
 
-    On a CPU that is the plain one: the backward pass of torch's fused attention took ten times as long there at
-    the lengths of sentences.
+    On a CPU that is the plain one: with torch's fused attention a backward pass of minilm-l6 over sentences took
+    0.44 s, with the plain one 0.16 s.
     """
     layers = [module for module in model.modules() if isinstance(module, nn.Dropout)]
     own, attention = [layer.p for layer in layers], model.config._attn_implementation
