@@ -1,0 +1,35 @@
+"""Where each model family keeps its layers, attention, feed-forward parts and embeddings."""
+
+from compress.architectures.blocks import Attention, Block, FeedForward, Rows, blocks
+from compress.architectures.families import (
+    FAMILIES,
+    MATRICES,
+    Family,
+    family_of,
+    ffn_widths,
+    head_counts,
+    head_size_of,
+    layers_of,
+    layers_prefix,
+    matrices_of,
+    positions_of,
+)
+
+__all__ = [
+    "FAMILIES",
+    "MATRICES",
+    "Attention",
+    "Block",
+    "Family",
+    "FeedForward",
+    "Rows",
+    "blocks",
+    "family_of",
+    "ffn_widths",
+    "head_counts",
+    "head_size_of",
+    "layers_of",
+    "layers_prefix",
+    "matrices_of",
+    "positions_of",
+]
