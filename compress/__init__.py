@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 from compress import reload
 
 if TYPE_CHECKING:
-    from compress.api import distill, export, factorize, finetune, prune, quantize
+    from compress.api import distill, export, factorize, finetune, prune, quantize, vocabulary
     from compress.artifact import Artifact, load, save
-    from compress.passes.catalog import Distill, Export, Factorize, Finetune, Prune, Quantize
+    from compress.passes.catalog import Distill, Export, Factorize, Finetune, Prune, Quantize, Vocabulary
     from compress.recipe import Recipe
     from compress.running import run
 
 reload.install()
 
 _WHERE = {
-    **dict.fromkeys(("finetune", "distill", "prune", "factorize", "quantize", "export"), "api"),
+    **dict.fromkeys(("finetune", "distill", "vocabulary", "prune", "factorize", "quantize", "export"), "api"),
     "Artifact": "artifact",
     "load": "artifact",
     "save": "artifact",
@@ -33,6 +33,7 @@ _WHERE = {
     "Finetune": "passes.catalog",
     "Prune": "passes.catalog",
     "Quantize": "passes.catalog",
+    "Vocabulary": "passes.catalog",
 }
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Prune",
     "Quantize",
     "Recipe",
+    "Vocabulary",
     "distill",
     "export",
     "factorize",
@@ -53,6 +55,7 @@ __all__ = [
     "quantize",
     "run",
     "save",
+    "vocabulary",
 ]
 
 

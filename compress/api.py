@@ -9,7 +9,7 @@ from compress import pipeline
 from compress.artifact import Artifact, load
 from compress.data.config import DataConfig
 from compress.passes.base import Pass
-from compress.passes.catalog import Distill, Export, Factorize, Finetune, Prune, Quantize
+from compress.passes.catalog import Distill, Export, Factorize, Finetune, Prune, Quantize, Vocabulary
 from compress.pipeline import Step
 
 
@@ -82,6 +82,7 @@ def _function(kind: type[Pass]) -> PassFunction:
 
 finetune = _function(Finetune)
 distill = _function(Distill)
+vocabulary = _function(Vocabulary)
 prune = _function(Prune)
 factorize = _function(Factorize)
 quantize = _function(Quantize)

@@ -25,6 +25,7 @@ app = typer.Typer(
 for command in (
     passes.finetune,
     passes.distill,
+    passes.vocabulary,
     passes.prune,
     passes.factorize,
     passes.quantize,

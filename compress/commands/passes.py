@@ -1,4 +1,4 @@
-"""finetune, distill, prune, factorize, quantize, export: one pass each, the result in one folder."""
+"""finetune, distill, vocabulary, prune, factorize, quantize, export: one pass each, the result in one folder."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from compress.passes.factorize import Factorize
 from compress.passes.finetune import Finetune
 from compress.passes.prune import Prune
 from compress.passes.quantize import Quantize
+from compress.passes.vocabulary import Vocabulary
 
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="A folder, a packaged model, an alias or a hub id.")
@@ -146,6 +147,26 @@ def distill(
         if not quiet:
             say(f"{teacher} has no trained head for the task: it is fine-tuned first.")
     _run(passes, teacher, out, config or _default_data(teacher), seed, device, json, quiet, student)
+
+
+def vocabulary(
+    model: Model,
+    min_count: Annotated[int | None, field(Vocabulary, "min_count")] = None,
+    max_size: Annotated[int | None, field(Vocabulary, "max_size")] = None,
+    keep: Annotated[Path | None, field(Vocabulary, "keep")] = None,
+    data: Data = None,
+    out: Out = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Keep the word pieces that the training text uses, in the tokenizer and the embedding.
+
+    Example: compress vocabulary runs/teacher --out runs/fewer-words
+    """
+    pass_ = build(Vocabulary, min_count=min_count, max_size=max_size, keep=keep)
+    _run([pass_], model, out, _data(data), seed, device, json, quiet)
 
 
 def prune(

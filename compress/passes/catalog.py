@@ -11,11 +11,24 @@ from compress.passes.factorize import Factorize
 from compress.passes.finetune import Finetune
 from compress.passes.prune import Prune
 from compress.passes.quantize import Quantize
+from compress.passes.vocabulary import Vocabulary
 
-AnyPass = Annotated[Finetune | Distill | Prune | Factorize | Quantize | Export, Field(discriminator="pass_")]
+AnyPass = Annotated[
+    Finetune | Distill | Vocabulary | Prune | Factorize | Quantize | Export, Field(discriminator="pass_")
+]
 
 PASSES: dict[str, type[Pass]] = {
-    kind.name: kind for kind in (Finetune, Distill, Prune, Factorize, Quantize, Export)
+    kind.name: kind for kind in (Finetune, Distill, Vocabulary, Prune, Factorize, Quantize, Export)
 }
 
-__all__ = ["PASSES", "AnyPass", "Distill", "Export", "Factorize", "Finetune", "Prune", "Quantize"]
+__all__ = [
+    "PASSES",
+    "AnyPass",
+    "Distill",
+    "Export",
+    "Factorize",
+    "Finetune",
+    "Prune",
+    "Quantize",
+    "Vocabulary",
+]
