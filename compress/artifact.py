@@ -179,6 +179,7 @@ def load(name: str | Path, task: Task | None = None) -> Artifact:
     if getattr(model, "hf_quantizer", None) is not None:
         # From here on it is an ordinary model: structure is read off its modules, not off the hook.
         model.hf_quantizer.remove_quantization_config(model)
+    _agree_on_padding(model.config, tokenizer)
     attachments = {path: folder / path for path in recorded.files if path.startswith("onnx/")}
     return Artifact(model.eval(), tokenizer, recorded.model_copy(update={"files": {}}), attachments)
 
@@ -203,12 +204,16 @@ def save(artifact: Artifact, folder: str | Path, extra: dict[str, str] | None = 
     with folders.replacing(Path(folder)) as new:
         artifact.model.save_pretrained(new, max_shard_size="1TB")
         artifact.tokenizer.save_pretrained(new)
+        path = new / "config.json"
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if artifact.model.base_model is not artifact.model:
+            # transformers leaves out its general default of two labels; BART then reads its own, three.
+            config.setdefault("id2label", artifact.model.config.id2label)
+            config.setdefault("label2id", artifact.model.config.label2id)
         if structure:
             (new / "model.safetensors").rename(new / WEIGHTS)
-            path = new / "config.json"
-            config = json.loads(path.read_text(encoding="utf-8"))
             config["quantization_config"] = {"quant_method": METHOD, "version": 1, "structure": structure}
-            path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         for name, source in artifact.attachments.items():
             (new / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, new / name)
@@ -217,6 +222,17 @@ def save(artifact: Artifact, folder: str | Path, extra: dict[str, str] | None = 
         written = artifact.manifest.model_copy(update={"files": manifest.hash_folder(new)})
         (new / manifest.NAME).write_text(written.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return written
+
+
+def _agree_on_padding(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Pad with the end of the text where no token was ever set aside for it, as in GPT-2 and Llama.
+
+    Their heads read the last token that is no pad, so the config has to know it too.
+    """
+    if tokenizer.pad_token_id is None and tokenizer.eos_token_id is not None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if config.pad_token_id is None:
+        config.pad_token_id = tokenizer.pad_token_id
 
 
 def _check_complete(model: PreTrainedModel, info: dict[str, Any], folder: Path, trained: bool) -> None:

@@ -32,3 +32,8 @@ class BudgetError(CompressError):
     """A gate was not met; the best result found has been saved all the same."""
 
     exit_code = 1
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of another library's error, its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

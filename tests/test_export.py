@@ -14,9 +14,10 @@ from transformers import BertConfig, BertModel
 
 from compress.artifact import Artifact, load, save
 from compress.errors import CompressError, InputError
-from compress.exporting.export import _write, export_onnx, input_names
+from compress.exporting.examples import example, input_names, longest_input
+from compress.exporting.export import _write, export_onnx
 from compress.exporting.graph import check_graph
-from compress.exporting.parity import check_parity, longest_input
+from compress.exporting.parity import check_parity
 from compress.exporting.traceable import traceable
 from compress.layers import Int8Embedding, Int8Linear
 from compress.manifest import Manifest
@@ -26,6 +27,10 @@ from compress.quantization import quantize_model
 from compress.tasks import Task
 
 TOKENS = ("input_ids", "attention_mask")
+
+
+def sample_of(artifact):
+    return example(artifact.model, artifact.tokenizer, [7, 7], torch.Generator().manual_seed(0))
 
 
 def optimized_operators(path: Path, folder: Path):
@@ -75,7 +80,7 @@ def test_int8_products_fuse_and_share_quantized_inputs(int8, tmp_path):
     assert found["DynamicQuantizeMatMul"] + found["MatMulIntegerToFloat"] == layers
     assert found["DynamicQuantizeLinear"] == 2  # once a layer for q, k and v
     assert found["SkipLayerNormalization"] == found["MatMulInteger"] == 0
-    assert "14 of 14 int8 layers are integer products, on 10 quantized inputs" in notes[1]
+    assert "all 14 int8 layers are integer products, 14 in all, on 10 quantized inputs" in notes[1]
     assert "1×1, 1×12, 1×40, 3×12, 4×40: logits up to" in notes[2]
 
 
@@ -107,8 +112,8 @@ def test_weights_beyond_the_limit_of_one_file_go_beside_it(int8, tmp_path, monke
     monkeypatch.setattr("compress.exporting.export.SINGLE_FILE", 1000)
     _write(onnx_ir.load(path), tmp_path / path.name)
     assert {file.name for file in tmp_path.iterdir()} == {path.name, f"{path.name}.data"}
-    check_graph(tmp_path / path.name, traceable(artifact.model), TOKENS)
-    check_parity(tmp_path / path.name, artifact.model, artifact.tokenizer, artifact.task, TOKENS, "logits")
+    check_graph(tmp_path / path.name, traceable(artifact.model), sample_of(artifact))
+    check_parity(tmp_path / path.name, artifact.model, artifact.tokenizer, artifact.task, "logits")
 
 
 def test_folder_keeps_the_file(float32, tmp_path):
@@ -179,7 +184,7 @@ def test_other_codes_are_an_error(int8, tmp_path):
     artifact, path, _ = int8
     wrong = altered(path, tmp_path, onnx_ir.DataType.INT8)
     with pytest.raises(CompressError, match="the int8 codes of bert.* are not in it"):
-        check_graph(wrong, traceable(artifact.model), TOKENS)
+        check_graph(wrong, traceable(artifact.model), sample_of(artifact))
 
 
 @pytest.mark.parametrize(("fixture", "kind"), [("float32", "FLOAT"), ("int8", "INT8")])
@@ -189,7 +194,7 @@ def test_other_answers_are_an_error(fixture, kind, request, tmp_path):
         path = path.attachments["onnx/model.onnx"]
     wrong = altered(path, tmp_path, onnx_ir.DataType[kind])
     with pytest.raises(CompressError, match=r"logits differs from torch's by .* is allowed"):
-        check_parity(wrong, artifact.model, artifact.tokenizer, artifact.task, TOKENS, "logits")
+        check_parity(wrong, artifact.model, artifact.tokenizer, artifact.task, "logits")
 
 
 def test_a_fixed_axis_and_a_missing_product_are_errors(int8, tmp_path):
@@ -198,11 +203,12 @@ def test_a_fixed_axis_and_a_missing_product_are_errors(int8, tmp_path):
     program.graph.inputs[1].shape = onnx_ir.Shape(["batch", 7])
     onnx_ir.save(program, tmp_path / "fixed.onnx")
     with pytest.raises(CompressError, match="input attention_mask has a fixed axis"):
-        check_graph(tmp_path / "fixed.onnx", traceable(artifact.model), TOKENS)
-    more = traceable(artifact.model)
-    more.extra = more.bert.pooler.dense.__class__(artifact.model.bert.pooler.dense)
-    with pytest.raises(CompressError, match="14 int8 products for 15 int8 layers"):
-        check_graph(path, more, TOKENS)
+        check_graph(tmp_path / "fixed.onnx", traceable(artifact.model), sample_of(artifact))
+    twice = traceable(artifact.model)
+    layer = twice.bert.encoder.layer
+    layer.append(layer[1])  # one module, run twice, as ALBERT's
+    with pytest.raises(CompressError, match="14 int8 products for 21 uses of int8 layers"):
+        check_graph(path, twice, sample_of(artifact))
 
 
 def test_a_file_that_fails_its_check_is_removed(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from tiny_configs import SIZE, TUNED, UNTUNED, depth
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
@@ -10,45 +11,46 @@ from compress.artifact import Artifact
 from compress.manifest import Manifest
 from compress.tasks import Task
 
-FAMILIES = ("bert", "roberta", "xlm-roberta", "electra", "distilbert", "mpnet")
+FAMILIES = ("bert", "roberta", "xlm-roberta", "electra", "distilbert", "mpnet")  # layers as BERT's
+ZOO = tuple(TUNED)
 WORDS = "good bad fine dull bright the a film plot cast was is very not and".split()
 SPECIAL = ("[CLS]", "[PAD]", "[SEP]", "[UNK]")  # pad is 1, as RoBERTa's position ids want
 
 
-def tiny_model(family, layers=3, num_labels=2, seed=0):
-    """Hidden 32, four heads of 8, 64 neurons; weights large enough for every unit to matter."""
-    sizes = {
-        "vocab_size": len(SPECIAL) + len(WORDS),
-        "hidden_size": 32,
-        "num_hidden_layers": layers,
-        "num_attention_heads": 4,
-        "intermediate_size": 64,
-        "max_position_embeddings": 40,
-        "pad_token_id": 1,
-        "num_labels": num_labels,
-    }
-    if family == "distilbert":
-        sizes |= {"dim": 32, "n_layers": layers, "n_heads": 4, "hidden_dim": 64}
-    if family == "electra":
-        sizes["embedding_size"] = 16
+def tiny_model(family, layers=3, num_labels=2, seed=0, tokenizer=None):
+    """Hidden 32, four heads of 8, 64 neurons; weights large enough for every unit to matter.
+
+    Ids are those of `tokenizer`, or of `tiny_tokenizer()`.
+    """
+    own = (TUNED | UNTUNED)[family]
+    sizes = SIZE | {"num_labels": num_labels} | depth(family, layers) | own
+    if tokenizer is not None:
+        ids = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
+        sizes |= {"vocab_size": len(tokenizer), "decoder_start_token_id": tokenizer.pad_token_id} | ids
+    config = AutoConfig.for_model(sizes.pop("type", family), **sizes)
     torch.manual_seed(seed)
-    model = AutoModelForSequenceClassification.from_config(AutoConfig.for_model(family, **sizes))
+    model = AutoModelForSequenceClassification.from_config(config)
     for parameter in model.parameters():
         parameter.data.add_(0.2 * torch.randn_like(parameter))
     return model.eval()
 
 
-def tiny_batch(seed=0):
-    """Four inputs of up to twelve tokens, padded."""
+def tiny_batch(seed=0, eos=None):
+    """Four inputs of up to twelve tokens, padded; with `eos` each ends in that id, which T5 and BART need."""
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(len(SPECIAL), len(SPECIAL) + len(WORDS), (4, 12), generator=generator)
-    mask = (torch.arange(12)[None] < torch.tensor([12, 9, 7, 4])[:, None]).long()
+    lengths = torch.tensor([12, 9, 7, 4])
+    mask = (torch.arange(12)[None] < lengths[:, None]).long()
+    if eos is not None:
+        ids[torch.arange(4), lengths - 1] = eos
     return {"input_ids": torch.where(mask == 1, ids, 1), "attention_mask": mask}
 
 
 def logits(model, batch=None):
+    config = model.config
+    batch = batch or tiny_batch(eos=config.eos_token_id if config.is_encoder_decoder else None)
     with torch.inference_mode():
-        return model(**(batch or tiny_batch())).logits
+        return model(**batch).logits
 
 
 def tiny_tokenizer(types=False):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import inspect
 import io
 import logging
 import warnings
@@ -16,19 +15,19 @@ import onnx_ir
 import torch
 from torch import Tensor
 
-from compress.errors import InputError
+from compress.errors import InputError, first_line
+from compress.exporting.examples import example
 from compress.exporting.graph import check_graph, tidy
 from compress.exporting.parity import check_parity
 from compress.exporting.traceable import traceable
 from compress.layers import Int8Embedding, Int8Linear
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
     from compress.artifact import Artifact
 
 OPSET = 20  # the first with a Gelu of its own; ONNX Runtime 1.17 and later run it
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 SINGLE_FILE = 2_000_000_000  # bytes; protobuf ends at 2^31
 
 
@@ -54,17 +53,18 @@ def export_onnx(artifact: Artifact, folder: Path, notes: list[str] | None = None
     model = artifact.model
     if model.device.type != "cpu" or model.dtype != torch.float32:
         model = copy.deepcopy(model).to("cpu").float()  # type: ignore[arg-type]
-    inputs = input_names(model, artifact.tokenizer)
+    # Neither 0 nor 1 rows or tokens, which the tracer takes for constants.
+    sample = example(model, artifact.tokenizer, [7, 7], torch.Generator().manual_seed(0))
     traced = traceable(model)
     output = "last_hidden_state" if model.base_model is model else "logits"
-    program = tidy(_trace(traced, inputs, output), output)
+    program = tidy(_trace(traced, sample), output)
     int8 = any(isinstance(module, Int8Linear | Int8Embedding) for module in model.modules())
     path = folder / "onnx" / ("model_quantized.onnx" if int8 else "model.onnx")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         _write(program, path)
-        facts = check_graph(path, traced, inputs)
-        facts += check_parity(path, model, artifact.tokenizer, artifact.manifest.task, inputs, output)
+        facts = check_graph(path, traced, sample)
+        facts += check_parity(path, model, artifact.tokenizer, artifact.manifest.task, output)
     except BaseException:
         for written in path.parent.glob(f"{path.name}*"):
             written.unlink()
@@ -74,36 +74,25 @@ def export_onnx(artifact: Artifact, folder: Path, notes: list[str] | None = None
     return path
 
 
-def input_names(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
-    """Return the inputs that the tokenizer makes and the model reads, in the order of `INPUTS`."""
-    reads = inspect.signature(model.forward).parameters
-    return tuple(name for name in INPUTS if name in reads and name in tokenizer.model_input_names)
-
-
 def _write(program: onnx_ir.Model, path: Path) -> None:
     size = sum(value.const_value.nbytes for value in program.graph.initializers.values() if value.const_value)
     onnx_ir.save(program, path, external_data=f"{path.name}.data" if size > SINGLE_FILE else None)
 
 
-def _trace(model: PreTrainedModel, inputs: tuple[str, ...], output: str) -> onnx_ir.Model:
+def _trace(model: PreTrainedModel, sample: dict[str, Tensor]) -> onnx_ir.Model:
     """Trace with `torch.onnx`, and where that fails with transformers' exporter, which patches more models.
 
     Where both work they gave the same graph, and torch alone is faster and no experimental interface.
     """
-    shape = (2, 7)  # neither 0 nor 1, which the tracer takes for constants
-    example: dict[str, Tensor] = {
-        name: (torch.zeros if name == "token_type_ids" else torch.ones)(shape, dtype=torch.int64)
-        for name in inputs
-    }
-    free = {name: dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC) for name in inputs}
+    free = {name: dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC) for name in sample}
     with _silence(), torch.no_grad():
         try:
             program = torch.onnx.export(
                 model,
                 (),
-                kwargs=example,
+                kwargs=sample,
                 dynamic_shapes=free,
-                input_names=inputs,
+                input_names=list(sample),
                 opset_version=OPSET,
                 dynamo=True,
                 verbose=False,
@@ -111,11 +100,11 @@ def _trace(model: PreTrainedModel, inputs: tuple[str, ...], output: str) -> onnx
             assert program is not None
             return program.model
         except Exception as error:  # the tracer raises whatever the model's code runs into
-            return _trace_patched(model, example, free, error)
+            return _trace_patched(model, sample, free, error)
 
 
 def _trace_patched(
-    model: PreTrainedModel, example: dict[str, Tensor], free: dict[str, dict[int, object]], first: Exception
+    model: PreTrainedModel, sample: dict[str, Tensor], free: dict[str, dict[int, object]], first: Exception
 ) -> onnx_ir.Model:
     from transformers.exporters.configs import OnnxConfig
     from transformers.exporters.exporter_onnx import OnnxExporter
@@ -123,18 +112,15 @@ def _trace_patched(
     try:
         config = OnnxConfig(dynamic=True, dynamic_shapes=free, opset_version=OPSET)
         exporter = OnnxExporter()
-        program: onnx_ir.Model = exporter.export(model, dict(example), config=config).program
+        program: onnx_ir.Model = exporter.export(model, dict(sample), config=config).program
         return program
     except Exception as error:
+        reasons = f"{first_line(first)}; with transformers' exporter: {first_line(error)}"
         raise InputError(
-            f"the model cannot be traced to ONNX ({_line(first)}; with transformers' exporter: {_line(error)})",
+            f"the model cannot be traced to ONNX ({reasons})",
             place=model.config.model_type,
             remedy="Encoders with a classification head are what export is made for.",
         ) from error
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @contextlib.contextmanager

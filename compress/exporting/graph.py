@@ -19,7 +19,7 @@ from compress.layers import Int8Embedding
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import nn
+    from torch import Tensor, nn
 
 AXES = ("batch", "length")
 _CONSTANTS = 1 << 16  # bytes of float constants that a tracer may add
@@ -54,13 +54,13 @@ def tidy(program: onnx_ir.Model, output: str) -> onnx_ir.Model:
     return program
 
 
-def check_graph(path: Path, traced: nn.Module, inputs: tuple[str, ...]) -> list[str]:
+def check_graph(path: Path, traced: nn.Module, sample: dict[str, Tensor]) -> list[str]:
     """Check a file's inputs, integer products and stored weights.
 
     Args:
         path: the ONNX file.
         traced: the model that was traced, `compress.exporting.traceable.traceable`.
-        inputs: expected input names in order.
+        sample: inputs that the model can read, by name and in the file's order.
 
     Returns:
         Facts on size and operators, a line each.
@@ -71,8 +71,8 @@ def check_graph(path: Path, traced: nn.Module, inputs: tuple[str, ...]) -> list[
     """
     graph = onnx_ir.load(path).graph
     names = tuple(value.name for value in graph.inputs)
-    if names != inputs:
-        raise _wrong(path, f"its inputs are {names}, not {inputs}")
+    if names != tuple(sample):
+        raise _wrong(path, f"its inputs are {names}, not {tuple(sample)}")
     for value in graph.inputs:
         if value.shape is None or any(isinstance(dim, int) for dim in value.shape.dims):
             raise _wrong(path, f"input {value.name} has a fixed axis: {value.shape}")
@@ -86,14 +86,14 @@ def check_graph(path: Path, traced: nn.Module, inputs: tuple[str, ...]) -> list[
                 codes.add(_fingerprint(value.const_value.numpy()))
     operators = Counter(node.op_type for node in graph.all_nodes())
 
-    modules = dict(traced.named_modules())
-    linear = {name: m for name, m in modules.items() if isinstance(m, OnnxInt8Linear)}
-    tables = {name: m for name, m in modules.items() if isinstance(m, Int8Embedding)}
-    for name, module in (linear | tables).items():
-        if _fingerprint(module.weight.numpy()) not in codes:
+    uses = _uses(traced, sample)
+    for name in uses:
+        if _fingerprint(traced.get_buffer(f"{name}.weight").numpy()) not in codes:
             raise _wrong(path, f"the int8 codes of {name} are not in it")
-    if operators["MatMulInteger"] != len(linear):
-        raise _wrong(path, f"{operators['MatMulInteger']} int8 products for {len(linear)} int8 layers")
+    linear = [name for name in uses if isinstance(traced.get_submodule(name), OnnxInt8Linear)]
+    products = sum(uses[name] for name in linear)
+    if operators["MatMulInteger"] != products:
+        raise _wrong(path, f"{operators['MatMulInteger']} int8 products for {products} uses of int8 layers")
     floats = sum(t.nbytes for t in chain(traced.parameters(), traced.buffers()) if t.dtype == torch.float32)
     if stored["FLOAT"] > floats + _CONSTANTS:
         raise _wrong(path, f"{stored['FLOAT']:,} bytes of float32 weights; the model has {floats:,}")
@@ -105,10 +105,27 @@ def check_graph(path: Path, traced: nn.Module, inputs: tuple[str, ...]) -> list[
     ]
     if linear:
         facts.append(
-            f"{operators['MatMulInteger']} of {len(linear)} int8 layers are integer products, on "
+            f"all {len(linear)} int8 layers are integer products, {products} in all, on "
             f"{operators['DynamicQuantizeLinear']} quantized inputs; all int8 codes are the model's"
         )
     return facts
+
+
+@torch.no_grad()
+def _uses(traced: nn.Module, sample: dict[str, Tensor]) -> dict[str, int]:
+    """Count how often each int8 module runs in one pass: ALBERT's layers share one, some are never read."""
+    uses: dict[str, int] = Counter()
+    handles = [
+        module.register_forward_hook(lambda *_, name=name: uses.update([name]))
+        for name, module in traced.named_modules()
+        if isinstance(module, OnnxInt8Linear | Int8Embedding)
+    ]
+    try:
+        traced(**sample)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return uses
 
 
 def _name_axes(value: onnx_ir.Value) -> None:

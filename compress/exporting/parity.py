@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from compress.architectures import positions_of
-from compress.errors import CompressError
+from compress.errors import CompressError, InputError, first_line
+from compress.exporting.examples import example, longest_input
 from compress.exporting.traceable import with_float_activations
 from compress.layers import Int8Linear
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 FLOAT_TOLERANCE = 1e-4  # of the largest output; float32 sums in another order differ by about 1e-6
 INT8_TOLERANCE = 4.0  # times the error of rounding activations at all
-_LONGEST = 128  # tokens, for a model without a task
 
 
 def check_parity(
@@ -31,7 +30,6 @@ def check_parity(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     task: Task | None,
-    inputs: tuple[str, ...],
     output: str,
 ) -> list[str]:
     """Compare a file in ONNX Runtime with the torch model, at shapes that the tracer did not see.
@@ -48,27 +46,34 @@ def check_parity(
         model: float32 on the CPU, in eval mode.
         tokenizer: gives the pad token and its side.
         task: gives the longest input; None for a model without a head.
-        inputs: names of the inputs, each int64 (batch, length).
         output: name of the output.
 
     Returns:
         One line with the largest difference and what was allowed.
 
     Raises:
-        CompressError: they differ more.
+        CompressError: they differ more, or ONNX Runtime cannot run the file.
+        InputError: the torch model itself cannot read one of the inputs.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as failure:  # its own kinds, one for each status code
+        raise _differs(path, f"ONNX Runtime cannot open it ({first_line(failure)})") from failure
     int8 = any(isinstance(module, Int8Linear) for module in model.modules())
     unrounded = with_float_activations(model) if int8 else None
     error = rounding = scale = 0.0
     shapes = []
-    for batch in _batches(model, tokenizer, task, inputs):
+    for batch in _batches(model, tokenizer, task):
+        shape = "×".join(map(str, batch["input_ids"].shape))
         expected = _outputs(model, batch, output)
-        got = session.run([output], {name: value.numpy() for name, value in batch.items()})[0]
+        try:
+            got = session.run([output], {name: value.numpy() for name, value in batch.items()})[0]
+        except Exception as failure:
+            raise _differs(path, f"ONNX Runtime fails at {shape} tokens ({first_line(failure)})") from failure
         if got.shape != expected.shape:
             raise _differs(path, f"{output} has shape {got.shape}, not {expected.shape}")
         read = slice(None) if output == "logits" else batch["attention_mask"].numpy() == 1
@@ -77,7 +82,7 @@ def check_parity(
         if unrounded is not None:
             difference = _outputs(unrounded, batch, output) - expected
             rounding = max(rounding, float(np.abs(difference)[read].max()))
-        shapes.append("×".join(map(str, batch["input_ids"].shape)))
+        shapes.append(shape)
     allowed = FLOAT_TOLERANCE * max(scale, 0.1) + INT8_TOLERANCE * rounding
     if not error <= allowed:  # so that NaN fails too
         raise _differs(path, f"{output} differs from torch's by {error:.2g}; {allowed:.2g} is allowed")
@@ -87,52 +92,28 @@ def check_parity(
     ]
 
 
-def longest_input(model: PreTrainedModel, task: Task | None) -> int:
-    """Return the most tokens that the task asks for and the model has positions for."""
-    positions = positions_of(model.config) or _LONGEST
-    return min(_LONGEST if task is None else task.max_length, positions)
-
-
 def _batches(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task | None, inputs: tuple[str, ...]
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task | None
 ) -> Iterator[dict[str, Tensor]]:
     """Yield random inputs: one token; a few; the longest; rows of all lengths, down to one token and padding."""
     longest = longest_input(model, task)
     short = min(12, longest)
     generator = torch.Generator().manual_seed(0)
     for lengths in ([1], [short], [longest], [short, max(short // 2, 1), 1], [longest, 1, short, 1]):
-        yield _batch(model, tokenizer, inputs, lengths, generator)
-
-
-def _batch(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    inputs: tuple[str, ...],
-    lengths: list[int],
-    generator: torch.Generator,
-) -> dict[str, Tensor]:
-    embeddings: Any = model.get_input_embeddings()
-    pad = tokenizer.pad_token_id or 0
-    place = torch.arange(max(lengths))[None]
-    count = torch.tensor(lengths)[:, None]
-    left = getattr(tokenizer, "padding_side", "right") == "left"
-    mask = (place >= max(lengths) - count if left else place < count).long()
-    ids = torch.randint(embeddings.num_embeddings - 1, mask.shape, generator=generator)
-    ids += ids >= pad  # every id but the pad's
-    types = ((place >= count // 2) & (mask == 1)).long()  # a pair's second half
-    if getattr(model.config, "type_vocab_size", 0) < 2:
-        types = torch.zeros_like(types)
-    values = {
-        "input_ids": torch.where(mask == 1, ids, pad),
-        "attention_mask": mask,
-        "token_type_ids": types,
-    }
-    return {name: values[name] for name in inputs}
+        yield example(model, tokenizer, lengths, generator)
 
 
 @torch.inference_mode()
 def _outputs(model: PreTrainedModel, batch: dict[str, Tensor], output: str) -> NDArray[np.float32]:
-    values: NDArray[np.float32] = model(**batch)[output].numpy()
+    try:
+        values: NDArray[np.float32] = model(**batch)[output].numpy()
+    except Exception as error:  # whatever the model's code runs into
+        rows, length = batch["input_ids"].shape
+        raise InputError(
+            f"the torch model itself fails on {rows} rows of {length} tokens ({first_line(error)})",
+            place=model.config.model_type,
+            remedy="A file is made only of a model that reads any number of rows of any length.",
+        ) from error
     return values
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.onnx.ops import symbolic, symbolic_multi_out
+from transformers import PretrainedConfig
 
 from compress.layers import Int8Linear
 from compress.quantization import dequantize
@@ -52,13 +53,17 @@ class OnnxInt8Linear(nn.Module):
 
 
 def traceable(model: PreTrainedModel) -> PreTrainedModel:
-    """Return a copy to trace: ONNX int8 layers, plain attention, no pooler where nothing reads it.
+    """Return a copy to trace: ONNX int8 layers, plain attention, no cache, no pooler where nothing reads it.
 
     "eager" attention gives the smallest graph: torch's fused one traces with extra nodes for rows that attend
-    to nothing.
+    to nothing. A cache of keys and values would become outputs of its own.
     """
     traced = _copy(model)
     traced.set_attn_implementation("eager")
+    for module in traced.modules():
+        config = getattr(module, "config", None)
+        if isinstance(config, PretrainedConfig):
+            config.use_cache = False
     if traced.base_model is traced and "pooler" in dict(traced.named_children()):
         traced.register_module("pooler", None)
     for name, module in list(traced.named_modules()):

@@ -66,6 +66,7 @@ class Int8Embedding(nn.Module):
 
     weight: Tensor  # (rows, width) int8
     scale: Tensor  # (rows, 1) float32
+    padding_idx: int | None = None  # some families' initialisation asks an embedding for it
 
     def __init__(self, rows: int, width: int) -> None:
         super().__init__()

@@ -1,0 +1,181 @@
+"""Tokenizers of every kind, trained in the test on made-up sentences, laid out as the families have them."""
+
+import itertools
+import json
+import random
+from dataclasses import dataclass
+
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
+
+LEFT = "this film", "the plot", "her second album", "that café", "the cast", "his newest novel", "der Roman"
+VERBS = "was", "seems", "isn't", "has never been", "wirkt", "turned out"
+RIGHT = "dull", "astonishingly bright", "unwatchable", "très charmant", "good (8/10)", "a near-perfect thing!"
+SENTENCES = [" ".join(parts) + "." for parts in itertools.product(LEFT, VERBS, RIGHT)]
+random.Random(0).shuffle(SENTENCES)
+SENTENCES = SENTENCES[:100]
+
+
+@dataclass(frozen=True)
+class Style:
+    """A family's tokenizer: its algorithm, special tokens by role, and what surrounds one text and two."""
+
+    kind: str  # wordpiece, bytes, unigram, or metaspace (BPE with byte fallback)
+    special: dict[str, str]
+    single: str = "$A"
+    pair: str = "$A $B"
+    lower: bool = False
+    types: bool = False
+
+
+def _roles(pad, unk, first, last, mask=None):
+    roles = {"pad_token": pad, "unk_token": unk, "cls_token": first, "sep_token": last, "mask_token": mask}
+    return {role: token for role, token in roles.items() if token}
+
+
+_BERT = Style(
+    "wordpiece",
+    _roles("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),
+    "[CLS] $A [SEP]",
+    "[CLS] $A [SEP] $B:1 [SEP]:1",
+    lower=True,
+    types=True,
+)
+_ROBERTA = {"cls_token": "<s>", "pad_token": "<pad>", "sep_token": "</s>", "unk_token": "<unk>"} | {
+    "mask_token": "<mask>",
+    "bos_token": "<s>",
+    "eos_token": "</s>",
+}
+_S_PAIR = "<s> $A </s> </s> $B </s>"
+STYLES = {
+    "bert": _BERT,
+    "roberta": Style("bytes", _ROBERTA, "<s> $A </s>", _S_PAIR),
+    "gpt2": Style("bytes", {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}),
+    "llama": Style(
+        "bytes",
+        {"bos_token": "<|begin_of_text|>", "eos_token": "<|end_of_text|>", "pad_token": "<|pad|>"},
+        "<|begin_of_text|> $A",
+        "<|begin_of_text|> $A <|begin_of_text|>:1 $B:1",
+    ),
+    "mistral": Style(
+        "metaspace",
+        {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"},
+        "<s> $A",
+        "<s> $A $B",
+    ),
+    "xlm-roberta": Style("unigram", _ROBERTA, "<s> $A </s>", _S_PAIR),
+    "albert": Style(
+        "unigram",
+        _roles("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"),
+        "[CLS] $A [SEP]",
+        "[CLS] $A [SEP] $B:1 [SEP]:1",
+        lower=True,
+        types=True,
+    ),
+    "t5": Style(
+        "unigram",
+        {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"},
+        "$A </s>",
+        "$A </s> $B </s>",
+    ),
+    "deberta-v2": Style(
+        "unigram",
+        _roles("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),
+        "[CLS] $A [SEP]",
+        "[CLS] $A [SEP] $B:1 [SEP]:1",
+        types=True,
+    ),
+}
+# Whose style a family of the zoo shares.
+SHARED = {
+    "electra": "bert",
+    "distilbert": "bert",
+    "mpnet": "bert",
+    "mobilebert": "bert",
+    "deberta-v3": "deberta-v2",
+    "modernbert": "roberta",
+    "bart": "roberta",
+    "opt": "roberta",
+    "smollm": "gpt2",
+    "qwen2": "gpt2",
+    "qwen3": "gpt2",
+}
+
+
+def trained_tokenizer(family, texts=SENTENCES, size=400):
+    """Train the family's kind of tokenizer on `texts`, with at most `size` entries."""
+    style = STYLES[SHARED.get(family, family)]
+    special = list(dict.fromkeys(style.special.values()))
+    tokenizer, trainer = _BUILDERS[style.kind](style, size, special)
+    if style.lower:
+        tokenizer.normalizer = normalizers.Sequence([normalizers.NFD(), normalizers.Lowercase()])
+    tokenizer.train_from_iterator(texts, trainer)
+    if style.kind == "metaspace":
+        tokenizer = _without_special_bytes(tokenizer)
+    if style.single != "$A":
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=style.single,
+            pair=style.pair,
+            special_tokens=[(token, tokenizer.token_to_id(token)) for token in special],
+        )
+    types = ["token_type_ids"] if style.types else []
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, model_input_names=["input_ids", *types, "attention_mask"], **style.special
+    )
+
+
+def _wordpiece(style, size, special):
+    tokenizer = Tokenizer(models.WordPiece(unk_token=style.special["unk_token"]))
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    return tokenizer, trainers.WordPieceTrainer(vocab_size=size, special_tokens=special, show_progress=False)
+
+
+def _bytes(style, size, special):
+    tokenizer = Tokenizer(models.BPE())
+    words = Regex(r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|[^\s\p{L}\p{N}]+|\s+")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(words, "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer, trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+
+
+def _metaspace(style, size, special):
+    tokenizer = Tokenizer(models.BPE(unk_token=style.special["unk_token"], byte_fallback=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace(), decoders.Fuse()])
+    fallback = [f"<0x{byte:02X}>" for byte in range(256)]
+    return tokenizer, trainers.BpeTrainer(
+        vocab_size=size + 256, special_tokens=special + fallback, show_progress=False
+    )
+
+
+def _without_special_bytes(tokenizer):
+    """Leave the bytes in the vocabulary only: the trainer takes them no other way than as special tokens."""
+    content = json.loads(tokenizer.to_str())
+    content["added_tokens"] = [
+        token for token in content["added_tokens"] if not token["content"].startswith("<0x")
+    ]
+    return Tokenizer.from_str(json.dumps(content))
+
+
+def _unigram(style, size, special):
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    unknown = style.special["unk_token"]
+    return tokenizer, trainers.UnigramTrainer(
+        vocab_size=size, special_tokens=special, unk_token=unknown, show_progress=False
+    )
+
+
+_BUILDERS = {"wordpiece": _wordpiece, "bytes": _bytes, "metaspace": _metaspace, "unigram": _unigram}
