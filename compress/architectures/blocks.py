@@ -6,25 +6,38 @@ name is that of `model.named_modules()`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Some consecutive outputs of a linear module: all of them, or one part of a fused one.
+    """Some outputs of a linear module: all of them, or one part of a fused one.
 
     Attributes:
         module: full name of the module.
         start, stop: first output and the one after the last.
+        period: 0 for consecutive outputs, which the units share evenly in their order. Otherwise the module is
+            fused unit by unit, `period` outputs each, and start and stop count within a unit.
     """
 
     module: str
     start: int
     stop: int
+    period: int = 0
+
+    def of_units(self, kept: Sequence[int], units: int) -> Tensor:
+        """Return which of the module's outputs belong to the units `kept` out of `units`, int64, in order."""
+        import torch
+
+        width = self.stop - self.start if self.period else (self.stop - self.start) // units
+        starts = self.start + torch.tensor(list(kept)) * (self.period or width)
+        return (starts[:, None] + torch.arange(width)).flatten()
 
 
 @dataclass(frozen=True)
@@ -40,6 +53,9 @@ class Attention:
         head_size: width of one head.
         units: key-value heads present; as many as query heads but for grouped-query attention.
         unit_width: inputs of `output` that go with a unit, a multiple of `head_size`.
+        beside: further outputs that come by unit, such as DeBERTa's projections of relative positions.
+        shared_bias: whether the module is handed a `position_bias` with an entry for every head of the
+            unpruned model, which its other layers read too.
         obstacle: why no unit can be removed; empty where they can.
     """
 
@@ -51,6 +67,8 @@ class Attention:
     head_size: int
     units: int
     unit_width: int
+    beside: tuple[Rows, ...] = ()
+    shared_bias: bool = False
     obstacle: str = ""
 
 
@@ -87,27 +105,11 @@ class Block:
 
 
 def blocks(model: PreTrainedModel) -> list[Block]:
-    """Return the transformer layers of `model`, in the order in which they run.
+    """Return the transformer layers of `model`, an encoder's before a decoder's, in the order they run.
 
     Raises:
         InputError: the family has no row in the table and no attention or feed-forward part can be found.
     """
-    from compress.architectures.families import head_size_of, layers_prefix, matrices_of
+    from compress.architectures.reading import read
 
-    found, prefix, size = [], layers_prefix(model), head_size_of(model)
-    for index, names in enumerate(matrices_of(model)):
-        widths = {key: model.get_submodule(name).out_features for key, name in names.items()}
-        rows = {key: Rows(name, 0, int(widths[key])) for key, name in names.items()}  # type: ignore[arg-type]
-        attention = Attention(
-            names["query"].rpartition(".")[0],
-            rows["query"],
-            rows["key"],
-            rows["value"],
-            names["attention_output"],
-            size,
-            rows["value"].stop // size,
-            size,
-        )
-        feed = FeedForward((rows["ffn_in"],), names["ffn_out"], rows["ffn_in"].stop)
-        found.append(Block(f"{prefix}.{index}", (attention,), (feed,)))
-    return found
+    return read(model)

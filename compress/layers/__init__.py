@@ -1,13 +1,16 @@
-"""Modules that replace a plain `nn.Linear` or `nn.Embedding` after compression.
+"""Modules that replace a plain `nn.Linear` or `nn.Embedding` after compression, or stand beside them.
 
 Every class here has `description()`, the JSON that `structure.py` stores in `config.json`, and `build(...)`,
 which makes the empty module from it. A new kind of layer is one class in one file, listed in `LAYERS`.
 """
 
+from compress.layers.bias_heads import BiasHeads
 from compress.layers.int8 import Int8Embedding, Int8Linear
 from compress.layers.low_rank import LowRankLinear
 
-Layer = LowRankLinear | Int8Linear | Int8Embedding
-LAYERS: dict[str, type[Layer]] = {cls.__name__: cls for cls in (LowRankLinear, Int8Linear, Int8Embedding)}
+Layer = LowRankLinear | Int8Linear | Int8Embedding | BiasHeads
+LAYERS: dict[str, type[Layer]] = {
+    cls.__name__: cls for cls in (LowRankLinear, Int8Linear, Int8Embedding, BiasHeads)
+}
 
-__all__ = ["LAYERS", "Int8Embedding", "Int8Linear", "Layer", "LowRankLinear"]
+__all__ = ["LAYERS", "BiasHeads", "Int8Embedding", "Int8Linear", "Layer", "LowRankLinear"]
