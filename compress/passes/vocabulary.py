@@ -27,12 +27,12 @@ class Vocabulary(Pass):
 
     Example:
         - {pass: vocabulary}
-        - {pass: vocabulary, min_count: 2, max_size: 10000, keep: words.txt}
+        - {pass: vocabulary, min_count: 1, max_size: 10000, keep: words.txt}
     """
 
     name: ClassVar[str] = "vocabulary"
     pass_: Literal["vocabulary"] = Field("vocabulary", alias="pass")
-    min_count: PositiveInt = Field(1, description="pieces seen at least this often in the training text stay")
+    min_count: PositiveInt = Field(2, description="pieces seen at least this often in the training text stay")
     max_size: PositiveInt | None = Field(None, description="rows to keep at most, the most frequent first")
     keep: Path | None = Field(None, description="a file of words or texts, one a line, whose pieces all stay")
 
@@ -100,10 +100,11 @@ class Vocabulary(Pass):
         )
         held_out = _texts(data.validation) + _texts(data.test)
         change = proof.change(old, new, new_id, unknown, held_out)
+        tokens = max(1, change.tokens)
         context.notes.append(
-            f"held-out text: {100 * change.gone / change.tokens:.2f}% of its tokens have no piece any more; "
-            f"{100 * change.unknown / change.tokens:.3f}% fall to unknown, sequences get "
-            f"{100 * (change.new_tokens / change.tokens - 1):.2f}% longer"
+            f"held-out text: {100 * change.gone / tokens:.2f}% of its tokens have no piece any more; "
+            f"{100 * change.unknown / tokens:.3f}% fall to unknown, sequences get "
+            f"{100 * (change.new_tokens - change.tokens) / tokens:.2f}% longer"
         )
         return artifact.evolve(tokenizer=tokenizer)
 
