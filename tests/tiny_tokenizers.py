@@ -103,8 +103,8 @@ SHARED = {
 
 
 def trained_tokenizer(family, texts=SENTENCES, size=400):
-    """Train the family's kind of tokenizer on `texts`, with at most `size` entries."""
-    style = STYLES[SHARED.get(family, family)]
+    """Train the family's kind of tokenizer on `texts`, with at most `size` entries; BERT's where none is known."""
+    style = STYLES.get(SHARED.get(family, family), _BERT)
     special = list(dict.fromkeys(style.special.values()))
     tokenizer, trainer = _BUILDERS[style.kind](style, size, special)
     if style.lower:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
-from compress.architectures import FAMILIES
 from compress.errors import InputError
 from compress.layers import Int8Embedding, Int8Linear
+from compress.layers.dense import as_linear
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -60,7 +61,8 @@ def quantize_model(model: PreTrainedModel, embeddings: bool = True) -> list[str]
     LayerNorm and biases. A half-precision model becomes float32 first, as int8 layers compute in float32.
 
     Args:
-        model: any model made of `nn.Linear` and `nn.Embedding`, factors of `LowRankLinear` included.
+        model: any model made of `nn.Linear`, GPT-2's `Conv1D` and `nn.Embedding`, factors of `LowRankLinear`
+            included.
         embeddings: whether embedding tables are quantized too.
 
     Returns:
@@ -76,8 +78,8 @@ def quantize_model(model: PreTrainedModel, embeddings: bool = True) -> list[str]
     for name, module in list(model.named_modules()):
         if name in kept:
             continue
-        if type(module) is nn.Linear:
-            model.set_submodule(name, _linear(name, module))
+        if _is_linear(module):
+            model.set_submodule(name, _linear(name, as_linear(module)))
         elif type(module) is nn.Embedding and name in tables:
             model.set_submodule(name, _embedding(name, module))
         else:
@@ -118,15 +120,36 @@ def _last_of_head(model: PreTrainedModel) -> str:
 
 
 def _embedding_tables(model: PreTrainedModel) -> set[str]:
-    """Return the names of the tables that turn token, position and type ids into vectors."""
-    family = FAMILIES.get(model.config.model_type)
-    prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
-    inside = prefix if family is None else f"{prefix}{family.embeddings}."
+    """Return the names of the tables that turn token, position and type ids into vectors.
+
+    They are those that stand beside the token embeddings. A table elsewhere may be read as a matrix, as
+    DeBERTa's relative positions are, or hold one number a head, as T5's do.
+    """
+    names = {module: name for name, module in model.named_modules()}
+    try:
+        beside = names[model.get_input_embeddings()].rpartition(".")[0]
+    except NotImplementedError:  # it reads characters or images
+        return set()
     return {
         name
         for name, module in model.named_modules()
-        if isinstance(module, nn.Embedding) and name.startswith(inside)
+        if isinstance(module, nn.Embedding) and name.rpartition(".")[0] == beside
     }
+
+
+def _is_linear(module: nn.Module) -> bool:
+    """Say whether a module is a float linear layer; a subclass has to show that it computes one (Falcon's)."""
+    if type(module) is nn.Linear or type(module) is Conv1D:
+        return True
+    if not isinstance(module, nn.Linear):
+        return False
+    x = torch.linspace(-1, 1, module.in_features, device=module.weight.device)[None]
+    with torch.no_grad():
+        expected = nn.functional.linear(x, module.weight, module.bias)
+        try:
+            return torch.allclose(module(x), expected, rtol=1e-4, atol=1e-5)
+        except Exception:  # it takes other arguments
+            return False
 
 
 def _linear(name: str, old: nn.Linear) -> Int8Linear:
