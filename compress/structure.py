@@ -58,7 +58,7 @@ def apply(model: nn.Module, structure: Structure) -> None:
         if description.get("type") == "Attributes":
             _set_attributes(old, description)
             continue
-        module = _build(name, description).to(_device(old))
+        module = _build(name, description).to(_device(old, model))
         if isinstance(module, BiasHeads):
             module.attach(parent)
         else:
@@ -166,6 +166,7 @@ def _build(name: str, description: dict[str, Any]) -> nn.Module:
     )
 
 
-def _device(module: nn.Module) -> torch.device:
-    tensor = next(iter([*module.parameters(), *module.buffers()]), None)
-    return torch.device("cpu") if tensor is None else tensor.device
+def _device(*modules: nn.Module) -> torch.device:
+    """Return the device of the first module that has tensors."""
+    tensors = (tensor for module in modules for tensor in (*module.parameters(), *module.buffers()))
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))

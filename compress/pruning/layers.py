@@ -11,12 +11,14 @@ from torch import nn
 
 from compress.architectures.families import Stack
 from compress.architectures.reading import layer_names, row_of
-from compress.errors import InputError
+from compress.errors import InputError, first_line
 from compress.layers import BiasHeads
 from compress.structure import apply, describe, skeleton
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
+
+_NUMBERS = {"layer_idx", "layer_id"}  # what modules call their layer's place
 
 
 def evenly_spaced(total: int, keep: int) -> list[int]:
@@ -56,13 +58,14 @@ def keep_layers(model: PreTrainedModel, indices: Sequence[int]) -> None:
             place="layers",
             remedy=f"Give ascending indices from 0 to {total - 1}.",
         )
-    trial: Any = skeleton(model)  # without weights
-    apply(trial, describe(model))
-    _keep(trial, stack, chosen, total)
-    if difference := _lost_on_reload(trial):
+    if stack.shared and getattr(model.config, "num_hidden_groups", 1) > 1:
+        difference = "several groups of layers share weights among them"
+    else:
+        difference = _lost_on_reload(model, stack, chosen, total)
+    if difference:
         raise InputError(
-            f"{model.config.model_type} cannot be without these layers: a config with {len(chosen)} layers "
-            f"builds another model ({difference})",
+            f"{model.config.model_type} cannot do with these layers alone, as a config of {len(chosen)} layers "
+            f"stands for another model ({difference})",
             place="layers",
             remedy="Keep other layers, or prune inside them.",
         )
@@ -78,8 +81,9 @@ def _keep(model: PreTrainedModel, stack: Stack, chosen: list[int], total: int) -
     _hand_on_bias(layers[0], layers[chosen[0]], names[chosen[0]])
     for index, layer in enumerate(layers[index] for index in chosen):
         for module in layer.modules():
-            if "layer_idx" in vars(module):  # a reloaded model numbers its layers anew
-                vars(module)["layer_idx"] = index
+            for name in _NUMBERS & vars(module).keys():
+                if type(getattr(module, name)) is int:
+                    setattr(module, name, index)  # as in a reloaded model
     parent, _, name = names[0].rpartition(".")[0].rpartition(".")
     setattr(model.get_submodule(parent), name, nn.ModuleList(layers[index] for index in chosen))
 
@@ -110,43 +114,41 @@ def _hand_on_bias(old: nn.Module, new: nn.Module, name: str) -> None:
         heir.relative_attention_bias, heir.has_relative_attention_bias = table, True
 
 
-def _lost_on_reload(model: PreTrainedModel) -> str:
-    """Say in what a model rebuilt from what would be saved differs; empty where it does not."""
+def _lost_on_reload(model: PreTrainedModel, stack: Stack, chosen: list[int], total: int) -> str:
+    """Say in what a model rebuilt from what would be saved differs; empty where it does not.
+
+    All is tried without weights. The task head is left out: stock BART does not save two labels of default
+    names.
+    """
+    trial: Any = skeleton(model)
+    apply(trial, describe(model))
     try:
-        saved = json.loads(model.config.to_json_string())
+        _keep(trial, stack, chosen, total)
+        saved = type(trial.config).from_dict(json.loads(trial.config.to_json_string()))
         with torch.device("meta"):
-            rebuilt: Any = type(model)(type(model.config).from_dict(saved))
+            rebuilt: Any = type(model)(saved)
+        apply(rebuilt, describe(trial))
+    except InputError:
+        raise
     except Exception as error:  # configs and models check themselves with errors of any kind
-        return str(error).splitlines()[0]
-    found = describe(model)
-    if missing := [name for name in found if not _has(rebuilt, name.rpartition(".")[0])]:
-        return f"no {missing[0]}"
-    apply(rebuilt, found)
-    # The head is left out: stock BART does not save two labels of default names.
-    ours, theirs = dict(model.base_model.named_modules()), dict(rebuilt.base_model.named_modules())
-    if ours.keys() != theirs.keys():
-        return f"modules such as {sorted(ours.keys() ^ theirs.keys())[0]}"
+        return first_line(error)
+    ours, theirs = (dict(one.base_model.named_modules()) for one in (trial, rebuilt))
+    if names := ours.keys() ^ theirs.keys():
+        return f"in {min(names)}"
+    layers = {part for name in layer_names(trial, stack) for part in trial.get_submodule(name).modules()}
     for name, module in ours.items():
-        mine, other = _plain(module), _plain(theirs[name])
-        if type(module) is not type(theirs[name]) or mine != other:
-            keys = [key for key in mine | other if mine.get(key) != other.get(key)]
-            return f"{name}: {', '.join(keys) or 'another class'}"
+        inside = module in layers
+        if type(module) is not type(theirs[name]) or _facts(module, inside) != _facts(theirs[name], inside):
+            return f"in {name}"
     return ""
 
 
-def _has(model: nn.Module, name: str) -> bool:
-    try:
-        model.get_submodule(name)
-    except AttributeError:
-        return False
-    return True
-
-
-def _plain(module: nn.Module) -> dict[str, Any]:
-    """Return what decides a module's arithmetic: plain attributes and the shapes of parameters."""
+def _facts(module: nn.Module, inside: bool) -> dict[str, Any]:
+    """Return the shapes of a module's parameters and, `inside` a layer, its plain attributes."""
+    shapes = {name: tuple(parameter.shape) for name, parameter in module.named_parameters(recurse=False)}
     values = {
         name: value
         for name, value in vars(module).items()
-        if isinstance(value, int | float | str | None) and name != "training"
+        if inside and isinstance(value, int | float | str | None) and name != "training"
     }
-    return values | {name: tuple(p.shape) for name, p in module.named_parameters(recurse=False)}
+    return shapes | values
