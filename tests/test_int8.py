@@ -237,3 +237,25 @@ def test_pass_says_what_it_did(tmp_path):
 def test_pass_is_imported_without_torch():
     code = "import sys, compress.passes.quantize, compress.passes.export; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("family", "stays"),
+    # SqueezeBERT: q, k, v in four groups of (8, 8), an output (32, 32), two of four groups of (16, 8) each.
+    # Qwen2-MoE: four experts with a matrix (64, 32) and one (32, 32).
+    [
+        ("deberta-v3", None),
+        ("falcon", None),
+        ("squeezebert", "Conv1d (2,816 weights)"),
+        ("qwen2_moe", "Qwen2MoeExperts (12,288 weights)"),
+    ],
+)
+def test_what_cannot_be_int8_is_said(family, stays, tmp_path):
+    context = Context(seed=0, workdir=tmp_path)
+    model = tiny_model(family, layers=1)
+    dense = logits(model)
+    artifact = Quantize().apply(tiny_artifact(model), context)
+    assert (logits(artifact.model) - dense).abs().max() < 0.1 * dense.abs().max()
+    notes = [note for note in context.notes if note.startswith("left in float32")]
+    assert (stays is None) == (not notes)
+    assert stays is None or stays in notes[0]

@@ -16,6 +16,12 @@ random.Random(0).shuffle(SENTENCES)
 SENTENCES = SENTENCES[:100]
 
 
+_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,DIGITS}| ?[^\s\p{L}\p{N}]+[\r\n]*|"
+    r"\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
 @dataclass(frozen=True)
 class Style:
     """A family's tokenizer: its algorithm, special tokens by role, and what surrounds one text and two."""
@@ -26,6 +32,7 @@ class Style:
     pair: str = "$A $B"
     lower: bool = False
     types: bool = False
+    digits: int = 0  # of a number that stay together, where bytes are split as in Llama 3
 
 
 def _roles(pad, unk, first, last, mask=None):
@@ -56,7 +63,9 @@ STYLES = {
         {"bos_token": "<|begin_of_text|>", "eos_token": "<|end_of_text|>", "pad_token": "<|pad|>"},
         "<|begin_of_text|> $A",
         "<|begin_of_text|> $A <|begin_of_text|>:1 $B:1",
+        digits=3,
     ),
+    "qwen2": Style("bytes", {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}, digits=1),
     "mistral": Style(
         "metaspace",
         {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"},
@@ -97,8 +106,8 @@ SHARED = {
     "bart": "roberta",
     "opt": "roberta",
     "smollm": "gpt2",
-    "qwen2": "gpt2",
-    "qwen3": "gpt2",
+    "qwen3": "qwen2",
+    "qwen2_moe": "qwen2",
 }
 
 
@@ -133,13 +142,11 @@ def _wordpiece(style, size, special):
 
 def _bytes(style, size, special):
     tokenizer = Tokenizer(models.BPE())
-    words = Regex(r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|[^\s\p{L}\p{N}]+|\s+")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(words, "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=style.digits == 0)
+    if style.digits:
+        words = Regex(_WORDS.replace("DIGITS", str(style.digits)))
+        byte_level = pre_tokenizers.Sequence([pre_tokenizers.Split(words, "isolated"), byte_level])
+    tokenizer.pre_tokenizer = byte_level
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer, trainers.BpeTrainer(
         vocab_size=size,

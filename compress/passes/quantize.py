@@ -40,7 +40,7 @@ class Quantize(Pass):
 
     def apply(self, artifact: Artifact, context: Context) -> Artifact:
         """Return the int8 model; notes say how many matrices changed, what that saved and what stayed."""
-        from compress.quantization import quantize_model, tied_weights
+        from compress.quantization import other_matrices, quantize_model, tied_weights
 
         model = artifact.model.to("cpu")  # type: ignore[arg-type]
         before = _bytes(model)
@@ -52,6 +52,9 @@ class Quantize(Pass):
         )
         if tied:
             context.notes.append(f"left in float32, as modules share them: {', '.join(sorted(tied))}")
+        if others := other_matrices(model):
+            kinds = ", ".join(f"{kind} ({count:,} weights)" for kind, count in others.items())
+            context.notes.append(f"left in float32, as no linear layer or table: {kinds}")
         # An ONNX file from before holds another model now.
         return artifact.evolve(attachments={})
 

@@ -1,5 +1,11 @@
 """Weights as int8 codes with float32 scales."""
 
-from compress.quantization.dynamic import dequantize, quantize_model, quantize_weight, tied_weights
+from compress.quantization.dynamic import (
+    dequantize,
+    other_matrices,
+    quantize_model,
+    quantize_weight,
+    tied_weights,
+)
 
-__all__ = ["dequantize", "quantize_model", "quantize_weight", "tied_weights"]
+__all__ = ["dequantize", "other_matrices", "quantize_model", "quantize_weight", "tied_weights"]

@@ -94,6 +94,20 @@ def quantize_model(model: PreTrainedModel, embeddings: bool = True) -> list[str]
     return replaced
 
 
+def other_matrices(model: nn.Module) -> dict[str, int]:
+    """Count the weights of matrices that `quantize_model` cannot take, by the kind of module that holds them.
+
+    Convolutions and experts kept in one tensor are such; they stay float32.
+    """
+    counts: dict[str, int] = defaultdict(int)
+    for module in model.modules():
+        if type(module) not in (nn.Linear, nn.Embedding, Conv1D):
+            weights = sum(p.numel() for p in module.parameters(recurse=False) if p.ndim > 1)
+            if weights:
+                counts[type(module).__name__] += weights
+    return dict(counts)
+
+
 def tied_weights(model: nn.Module) -> set[str]:
     """Return the names of linear and embedding modules whose weight another module uses too.
 
