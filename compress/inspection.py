@@ -7,11 +7,13 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
+from torch import nn
 
 from compress.architectures import Block, blocks
 from compress.architectures.reading import base_prefix
 from compress.artifact import read_config, verify
 from compress.errors import FolderError, InputError
+from compress.layers import Int8Embedding
 from compress.manifest import PassRecord
 from compress.reload import WEIGHTS, structure_in
 from compress.sources import resolve_model
@@ -144,15 +146,18 @@ def _without_weights(config: PretrainedConfig) -> PreTrainedModel:
 def _places(model: PreTrainedModel, layers: list[Block]) -> dict[str, str]:
     """Return which part each module belongs to, with what is below it, by names without the base model's."""
     prefix, places = base_prefix(model), {}
-    try:
-        tokens = model.get_input_embeddings()
-        table = next(name for name, module in model.named_modules() if module is tokens)
-        holder = table.rpartition(".")[0]
-        # GPT-2 keeps its tables beside its layers, BERT in a module of their own.
-        own = holder and f"{holder}." != prefix and not any(part.name.startswith(holder) for part in layers)
-        places[holder if own else table] = "embeddings"
-    except (NotImplementedError, StopIteration):  # it reads images or sound
-        pass
+    tables = {
+        name: part for name, part in model.named_modules() if isinstance(part, nn.Embedding | Int8Embedding)
+    }
+    tokens = _token_table(model, tables)
+    holder = tokens.rpartition(".")[0]
+    # GPT-2 keeps its tables beside its layers, BERT in a module of their own.
+    if holder and f"{holder}." != prefix and not any(block.name.startswith(holder) for block in layers):
+        places[holder] = "embeddings"
+    for name, table in tables.items():
+        # A table of another width holds something else, such as one number a head.
+        if tokens and table.embedding_dim == tables[tokens].embedding_dim:
+            places[name] = "embeddings"
     for block in layers:
         for attention in block.attentions:
             rows = (attention.query, attention.key, attention.value, *attention.beside)
@@ -162,6 +167,15 @@ def _places(model: PreTrainedModel, layers: list[Block]) -> dict[str, str]:
             names = (feed.output, *(part.module for part in feed.inputs))
             places |= dict.fromkeys(names, "feed-forward")
     return {name.removeprefix(prefix): part for name, part in places.items()}
+
+
+def _token_table(model: PreTrainedModel, tables: dict[str, Any]) -> str:
+    """Return the name of the token embeddings; empty for a model that reads images or sound."""
+    try:
+        tokens = model.get_input_embeddings()
+    except NotImplementedError:
+        return ""
+    return next((name for name, table in tables.items() if table is tokens), "")
 
 
 def _part(key: str, places: dict[str, str], model: PreTrainedModel) -> str:

@@ -36,6 +36,11 @@ class LowRankLinear(nn.Module):
         out: Tensor = self.second(self.first(x))
         return out
 
+    @property
+    def weight(self) -> Tensor:
+        """The first factor's weight: T5 asks a projection for its dtype, ModernBERT initialises it by name."""
+        return self.first.weight
+
     @torch.no_grad()
     def dense(self) -> nn.Linear:
         """Return the plain linear layer that computes the same: weight `second.weight @ first.weight`."""
