@@ -1,6 +1,9 @@
 """How important each attention head and feed-forward neuron is. One function, one criterion.
 
-Data-driven criteria put a mask m = 1 on every head's output (the input of the output projection) and on every
+Each takes the parts whose units are compared and returns one tensor (units,) of float64 scores a part; higher is
+more important, and scores of different parts are compared as they are.
+
+`taylor` and `fisher` put a mask m = 1 on every head's output (the input of the output projection) and on every
 neuron's activation (the input of the second feed-forward layer), one mask entry an example. Removing a unit
 is setting its mask to 0, and the gradient of an example's loss with respect to its own masks comes out of one
 backward pass for the whole batch, without any weight's gradient.
@@ -8,17 +11,16 @@ backward pass for the whole batch, without any weight's gradient.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from compress.architectures import ffn_widths, head_counts, head_size_of, matrices_of
-from compress.layers import LowRankLinear
-from compress.pruning.masks import normalised
+from compress.calibration.statistics import evaluating, measure
+from compress.layers.dense import as_linear
+from compress.pruning.parts import Part, inputs_of, unit_width
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -27,47 +29,49 @@ Batches = Iterable[tuple[dict[str, Tensor], Tensor]]
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-@dataclass(frozen=True)
-class Importance:
-    """Scores, higher is more important; one float64 tensor a layer.
-
-    Attributes:
-        heads: each (heads of the layer,).
-        neurons: each (neurons of the layer,).
-    """
-
-    heads: list[Tensor]
-    neurons: list[Tensor]
-
-
-def magnitude(model: PreTrainedModel) -> Importance:
-    """L2 norm of all weights that would go with a unit, divided by the layer's mean norm.
+def magnitude(model: PreTrainedModel, parts: Sequence[Part]) -> list[Tensor]:
+    """L2 norm of all weights that would go with a unit, divided by the part's mean norm.
 
     A head's weights are its rows of query, key and value and its columns of the output projection; a neuron's
-    are its row of the first and its column of the second feed-forward matrix. Norms grow or shrink with depth
-    for reasons that say little, hence the division; biases are left out.
+    are its row of the first (and the gate's) and its column of the second feed-forward matrix. Norms grow or
+    shrink with depth for reasons that say little, hence the division; biases are left out.
     """
-    size, heads, neurons = head_size_of(model), [], []
-    for names in matrices_of(model):
-        weight = {matrix: _weight(model.get_submodule(name)) for matrix, name in names.items()}
-        projections = [weight["query"], weight["key"], weight["value"], weight["attention_output"].T]
-        columns = torch.stack([matrix.square().sum(1) for matrix in projections]).sum(0)
-        heads.append(columns.view(-1, size).sum(1).sqrt())
-        neurons.append((weight["ffn_in"].square().sum(1) + weight["ffn_out"].square().sum(0)).sqrt())
-    return Importance(normalised(heads), normalised(neurons))
+    scores = []
+    for part in parts:
+        squares = _output_weight(model, part).square().sum(0)
+        total = squares.view(part.units, -1).sum(1)
+        for rows in inputs_of(part):
+            weight = _weight(model.get_submodule(rows.module))[rows.of_units(range(part.units), part.units)]
+            total += weight.square().sum(1).view(part.units, -1).sum(1)
+        norm = total.sqrt()
+        scores.append(norm / norm.mean().clamp_min(torch.finfo(norm.dtype).tiny))
+    return scores
 
 
-def random(model: PreTrainedModel, seed: int) -> Importance:
+def random(parts: Sequence[Part], seed: int) -> list[Tensor]:
     """Uniform noise: the control that any criterion has to beat."""
     generator = torch.Generator().manual_seed(seed)
-
-    def noise(counts: list[int]) -> list[Tensor]:
-        return [torch.rand(count, generator=generator, dtype=torch.float64) for count in counts]
-
-    return Importance(noise(head_counts(model)), noise(ffn_widths(model)))
+    return [torch.rand(part.units, generator=generator, dtype=torch.float64) for part in parts]
 
 
-def taylor(model: PreTrainedModel, batches: Batches, loss: Loss) -> Importance:
+def activation(model: PreTrainedModel, parts: Sequence[Part], batches: Batches) -> list[Tensor]:
+    """Norm of what a unit adds to the output: sqrt(Σ_j ‖W_:,j‖² E[x_j²]) over its columns j.
+
+    Wanda's product of weight and activation norm (Sun et al. 2023), summed over a unit's weights as squares,
+    divided by the part's mean as norms differ by depth. Tokens that are padding do not count.
+    """
+    seen = measure(model, (batch for batch, _ in batches), [part.output for part in parts], gradients=False)
+    scores = []
+    for part in parts:
+        moments = seen[part.output]
+        energy = (moments.gram.diagonal() + moments.mean.square()).cpu()
+        squares = _output_weight(model, part).square().sum(0) * energy
+        norm = squares.view(part.units, -1).sum(1).sqrt()
+        scores.append(norm / norm.mean().clamp_min(torch.finfo(norm.dtype).tiny))
+    return scores
+
+
+def taylor(model: PreTrainedModel, parts: Sequence[Part], batches: Batches, loss: Loss) -> list[Tensor]:
     """First-order loss change: mean over examples of |dL/dm| at m = 1.
 
     As dL/dm is the sum over tokens of output times its gradient, this is the head score of Michel et al.
@@ -76,20 +80,21 @@ def taylor(model: PreTrainedModel, batches: Batches, loss: Loss) -> Importance:
 
     Args:
         model: in any mode; it is run in eval mode.
+        parts: whose units are scored.
         batches: (padded batch on the model's device, labels (examples,)).
         loss: logits (examples, outputs) and labels to each example's loss (examples,).
     """
-    return _mean_over_examples(model, batches, loss, torch.abs)
+    return _mean_over_examples(model, parts, batches, loss, torch.abs)
 
 
-def fisher(model: PreTrainedModel, batches: Batches, loss: Loss) -> Importance:
+def fisher(model: PreTrainedModel, parts: Sequence[Part], batches: Batches, loss: Loss) -> list[Tensor]:
     """Diagonal of the empirical Fisher information of the masks: mean over examples of (dL/dm)² at m = 1.
 
     By Kwon et al. 2022 (Fisher-based mask search) the loss rises by about half the sum of these over the units that
     go. The square is of each example's own gradient, with the data's labels; scores are compared across
     layers as they are. Arguments are those of `taylor`.
     """
-    return _mean_over_examples(model, batches, loss, torch.square)
+    return _mean_over_examples(model, parts, batches, loss, torch.square)
 
 
 def example_losses(kind: str) -> Loss:
@@ -100,32 +105,32 @@ def example_losses(kind: str) -> Loss:
 
 
 def _mean_over_examples(
-    model: PreTrainedModel, batches: Batches, loss: Loss, form: Callable[[Tensor], Tensor]
-) -> Importance:
+    model: PreTrainedModel,
+    parts: Sequence[Part],
+    batches: Batches,
+    loss: Loss,
+    form: Callable[[Tensor], Tensor],
+) -> list[Tensor]:
     """Average `form` of each example's mask gradients."""
-    counts = [*head_counts(model), *ffn_widths(model)]
-    sums = [torch.zeros(count, dtype=torch.float64, device=model.device) for count in counts]
+    sums = [torch.zeros(part.units, dtype=torch.float64, device=model.device) for part in parts]
     examples = 0
-    with _evaluating(model), _masked(model) as masks:
+    with evaluating(model), _masked(model, parts) as masks:
         for batch, labels in batches:
             masks.clear()
             total = loss(model(**batch).logits, labels).sum()  # the sum keeps each example's gradient whole
-            gradients = torch.autograd.grad(total, [masks[index] for index in range(len(counts))])
+            gradients = torch.autograd.grad(total, [masks[index] for index in range(len(parts))])
             for accumulated, gradient in zip(sums, gradients, strict=True):
                 accumulated += form(gradient.double()).sum(0)
             examples += len(labels)
-    means = [(accumulated / max(examples, 1)).cpu() for accumulated in sums]
-    layers = len(means) // 2
-    return Importance(means[:layers], means[layers:])
+    return [(accumulated / max(examples, 1)).cpu() for accumulated in sums]
 
 
 @contextmanager
-def _masked(model: PreTrainedModel) -> Iterator[dict[int, Tensor]]:
-    """Multiply masks of ones into every forward pass; yield them by number: all heads', then all neurons'.
+def _masked(model: PreTrainedModel, parts: Sequence[Part]) -> Iterator[dict[int, Tensor]]:
+    """Multiply masks of ones into every forward pass; yield them by the part's number.
 
     Each is (examples, units) and requires a gradient.
     """
-    names, size = matrices_of(model), head_size_of(model)
     masks: dict[int, Tensor] = {}
 
     def hook(number: int, width: int) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
@@ -137,12 +142,9 @@ def _masked(model: PreTrainedModel) -> Iterator[dict[int, Tensor]]:
 
         return multiply
 
-    hooks = [(layer["attention_output"], size) for layer in names] + [
-        (layer["ffn_out"], 1) for layer in names
-    ]
     handles = [
-        model.get_submodule(name).register_forward_pre_hook(hook(number, width))
-        for number, (name, width) in enumerate(hooks)
+        model.get_submodule(part.output).register_forward_pre_hook(hook(number, unit_width(part)))
+        for number, part in enumerate(parts)
     ]
     try:
         yield masks
@@ -151,22 +153,10 @@ def _masked(model: PreTrainedModel) -> Iterator[dict[int, Tensor]]:
             handle.remove()
 
 
-@contextmanager
-def _evaluating(model: PreTrainedModel) -> Iterator[None]:
-    """Eval mode with every parameter's gradient off, undone at the end."""
-    training, wanted = model.training, [(p, p.requires_grad) for p in model.parameters()]
-    model.train(False)
-    model.requires_grad_(False)
-    try:
-        yield
-    finally:
-        model.train(training)
-        for parameter, grad in wanted:
-            parameter.requires_grad_(grad)
+def _output_weight(model: PreTrainedModel, part: Part) -> Tensor:
+    return _weight(model.get_submodule(part.output))
 
 
 def _weight(module: nn.Module) -> Tensor:
     """Return the matrix (out, in) that a module stands for, in float64."""
-    weight = module.dense().weight if isinstance(module, LowRankLinear) else module.weight
-    assert isinstance(weight, Tensor)
-    return weight.detach().double().cpu()
+    return as_linear(module).weight.detach().double().cpu()

@@ -1,0 +1,121 @@
+"""A few training examples as batches, for passes that look at what a model does on real data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from compress.errors import InputError
+from compress.tasks import Task
+from compress.tasks.inputs import batches, encode
+
+if TYPE_CHECKING:
+    import datasets
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
+
+    from compress.artifact import Artifact
+    from compress.data import TextData
+
+# What one forward pass over the whole set may hold, padding included: 256 texts of 256 tokens.
+TOKENS_AT_ONCE = 1 << 16
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The same examples twice, longest first.
+
+    Attributes:
+        batches: padded batches of 32 with their labels (examples,).
+        whole: all of them as one padded batch.
+    """
+
+    batches: list[tuple[dict[str, Tensor], Tensor]]
+    whole: dict[str, Tensor]
+
+    @property
+    def inputs(self) -> list[dict[str, Tensor]]:
+        """The batches without labels."""
+        return [batch for batch, _ in self.batches]
+
+    @property
+    def examples(self) -> int:
+        """How many there are."""
+        return len(self.whole["input_ids"])
+
+
+def calibration(
+    artifact: Artifact, data: TextData, samples: int, seed: int, device: torch.device | str = "cpu"
+) -> Calibration:
+    """Draw training examples for `artifact`, fewer where their texts are very long.
+
+    Args:
+        artifact: gives tokenizer and task; a model without a task reads what the data has.
+        data: its training split is drawn from.
+        samples: examples to draw; all there are where that is less.
+        seed: decides which.
+        device: where the tensors go.
+
+    Raises:
+        InputError: the split is empty, or the tokenizer's ids are beyond the model's embeddings.
+    """
+    task = artifact.manifest.task
+    if task is None:
+        task = Task(
+            kind="classification" if data.labels else "regression", labels=data.labels, pair=data.pair
+        )
+    else:
+        data = data.aligned(task)
+    split, tokenizer = data.train, artifact.tokenizer
+    if len(split) == 0:
+        raise InputError(
+            "there is no training example to calibrate on",
+            place="data",
+            remedy="Give data with a training split.",
+        )
+    (whole, _), *_ = calibration_batches(split, tokenizer, task, samples, seed, device, batch_size=samples)
+    fitting = max(TOKENS_AT_ONCE // whole["input_ids"].shape[1], 1)
+    if len(whole["input_ids"]) > fitting:
+        samples = fitting
+        (whole, _), *_ = calibration_batches(
+            split, tokenizer, task, samples, seed, device, batch_size=samples
+        )
+    rows = getattr(artifact.model.get_input_embeddings(), "num_embeddings", None)
+    if rows is not None and int(whole["input_ids"].max()) >= rows:
+        raise InputError(
+            f"the tokenizer gives id {int(whole['input_ids'].max())}, but the model has {rows} embeddings",
+            place="model",
+            remedy="Tokenizer and model do not belong together; use the folder that the model came in.",
+        )
+    return Calibration(calibration_batches(split, tokenizer, task, samples, seed, device), whole)
+
+
+def calibration_batches(
+    data: datasets.Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    samples: int,
+    seed: int,
+    device: torch.device | str = "cpu",
+    batch_size: int = 32,
+) -> list[tuple[dict[str, Tensor], Tensor]]:
+    """Draw `samples` rows without replacement and return (padded batch, labels (examples,)) on `device`.
+
+    Args:
+        data: a split with "text" and "label" columns; the whole of it where it is smaller.
+        tokenizer: the model's own.
+        task: says whether texts come in pairs and how long they may be.
+        samples: examples to draw.
+        seed: decides which.
+        device: where the tensors go.
+        batch_size: examples a batch.
+    """
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+    drawn = data.select(order[:samples].tolist())
+    labels = torch.tensor(list(drawn["label"]))
+    return [
+        ({name: value.to(device) for name, value in batch.items()}, labels[indices].to(device))
+        for indices, batch in batches(encode(drawn, tokenizer, task), tokenizer, batch_size)
+    ]

@@ -1,0 +1,241 @@
+"""How much a linear layer's inputs and outputs matter: second moments over calibration examples.
+
+A change ΔW of a layer's weight changes its output at token t by ΔW x_t and, to first order, the model's answer
+by J_t ΔW x_t, J_t the Jacobian of the answer with respect to that output. Taking inputs and Jacobians as
+independent, as K-FAC does (Martens & Grosse 2015, section 3), the squared change of the answer is on average
+
+    E‖Δanswer‖² ≈ tr(S ΔW G ΔWᵀ)
+
+with G the input moments, every token weighted by ‖J_t‖², and S = Σ_t J_tᵀ J_t an example. That one number
+compares a head of the first layer with a rank of the last; no labels are needed. The weights matter where
+only some tokens are read: of a classifier's last layer all but the first token's output goes nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# Share of all tokens' mean weight that every token gets besides its own: what calibration found unimportant
+# may not be so for other text, and moments of few tokens are singular.
+EVERY_TOKEN = 0.1
+# Directions of the answer that are followed back, where it has more than this many.
+_PROBES = 4
+
+
+@dataclass
+class LinearStatistics:
+    """What one linear layer saw, in float64.
+
+    Attributes:
+        mean: weighted mean input (in,).
+        gram: weighted second moments of the inputs (in, in), their mean taken out.
+        sensitivity: S above, (out, out); the identity where gradients were not asked for.
+        token_weights: weight of every token, in the order of `valid_tokens`, mean 1; empty without gradients.
+        calls: how often one forward pass runs the layer.
+    """
+
+    mean: Tensor
+    gram: Tensor
+    sensitivity: Tensor
+    token_weights: Tensor
+    calls: int
+
+
+@dataclass
+class _Sums:
+    weight: float = 0.0
+    examples: int = 0
+    first: Tensor | float = 0.0
+    second: Tensor | float = 0.0
+    gradients: Tensor | float = 0.0
+    tokens: list[Tensor] = field(default_factory=list)
+    calls: int = 0
+    outputs: int = 0
+
+
+def valid_tokens(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the rows (tokens, width) of x (examples, length, width) that are no padding."""
+    return x[mask.bool()] if mask is not None and x.shape[:-1] == mask.shape else x.flatten(0, -2)
+
+
+def measure(
+    model: PreTrainedModel,
+    batches: Iterable[dict[str, Tensor]],
+    names: Sequence[str],
+    gradients: bool = True,
+    seed: int = 0,
+) -> dict[str, LinearStatistics]:
+    """Run `model` over batches and measure its linear layers `names`.
+
+    One forward pass a batch and, with gradients, as many backward passes through activations as the answer has
+    free directions, four at most. Memory is 8 bytes times in² + out² a layer, time linear in tokens and layers;
+    sums are float64.
+
+    Args:
+        model: in any mode; it is run in eval mode. Layers may be of any kind that maps (..., in) to (..., out).
+        batches: keyword arguments of the model on its device.
+        names: full names of the layers.
+        gradients: False weighs all tokens and outputs alike.
+        seed: decides the directions of an answer with many.
+
+    Returns:
+        Statistics by name; a layer that was never run is left out.
+    """
+    sums = {name: _Sums() for name in names}
+    generator = torch.Generator().manual_seed(seed)
+    with evaluating(model), torch.set_grad_enabled(gradients), _watched(model, names) as seen:
+        for batch in batches:
+            seen.clear()
+            answer = _answer(model, batch)
+            weights = _token_weights(answer, seen, sums, generator) if gradients else {}
+            _add(sums, seen, weights, batch.get("attention_mask"), len(answer))
+    return {name: _statistics(total) for name, total in sums.items() if total.calls}
+
+
+def _answer(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
+    """Return logits (examples, outputs), or the last hidden state of a model without a head, padding zeroed."""
+    out = model(**batch)
+    if hasattr(out, "logits"):
+        logits: Tensor = out.logits
+        return logits
+    hidden: Tensor = out.last_hidden_state
+    mask = batch.get("attention_mask")
+    return hidden if mask is None else hidden * mask[..., None]
+
+
+def _directions(answer: Tensor, generator: torch.Generator) -> list[Tensor]:
+    """Return tensors like the answer whose products with it, squared and summed, make ‖answer‖² on average.
+
+    What all classes share does not change a softmax and is left out.
+    """
+    if answer.dim() == 2 and answer.shape[1] <= _PROBES:
+        width = answer.shape[1]
+        if width == 1:
+            return [torch.ones_like(answer)]
+        centred = torch.eye(width) - 1 / width
+        basis = torch.linalg.svd(centred).Vh[: width - 1]
+        return [row.to(answer).expand_as(answer) for row in basis]
+    probes = []
+    for _ in range(_PROBES):
+        probe = torch.randn(answer.shape, generator=generator).to(answer)
+        if answer.dim() == 2:
+            probe = probe - probe.mean(-1, keepdim=True)
+        probes.append(probe / _PROBES**0.5)
+    return probes
+
+
+Seen = dict[str, list[tuple[Tensor, Tensor]]]  # by layer: input and output of every call
+
+
+def _token_weights(
+    answer: Tensor, seen: Seen, sums: dict[str, _Sums], generator: torch.Generator
+) -> dict[str, list[Tensor]]:
+    """Return ‖J_t‖² of every token, one tensor a call, and add up J_tᵀ J_t."""
+    calls = [(name, output) for name, pairs in seen.items() for _, output in pairs]
+    weights: list[Tensor | float] = [0.0] * len(calls)
+    directions = _directions(answer, generator)
+    for index, direction in enumerate(directions):
+        found = torch.autograd.grad(
+            (answer * direction).sum(),
+            [output for _, output in calls],
+            retain_graph=index + 1 < len(directions),
+            allow_unused=True,
+        )
+        for number, (gradient, (name, output)) in enumerate(zip(found, calls, strict=True)):
+            gradient = torch.zeros_like(output) if gradient is None else gradient
+            rows = gradient.flatten(0, -2).double()
+            weights[number] = weights[number] + rows.square().sum(-1).view(gradient.shape[:-1])
+            sums[name].gradients = sums[name].gradients + rows.T @ rows
+    result: dict[str, list[Tensor]] = {}
+    for (name, _), weight in zip(calls, weights, strict=True):
+        assert isinstance(weight, Tensor)
+        result.setdefault(name, []).append(weight)
+    return result
+
+
+@torch.no_grad()
+def _add(
+    sums: dict[str, _Sums],
+    seen: Seen,
+    weights: dict[str, list[Tensor]],
+    mask: Tensor | None,
+    examples: int,
+) -> None:
+    for name, pairs in seen.items():
+        total = sums[name]
+        total.examples += examples
+        total.calls = len(pairs)
+        for call, (x, output) in enumerate(pairs):
+            rows = valid_tokens(x, mask).double()
+            if name in weights:
+                weight = valid_tokens(weights[name][call][..., None], mask)[:, 0]
+                weight = weight + EVERY_TOKEN * weight.mean()
+                total.tokens.append(weight)
+            else:
+                weight = rows.new_ones(len(rows))
+            weighted = rows * weight[:, None]
+            total.weight += float(weight.sum())
+            total.first = total.first + weighted.sum(0)
+            total.second = total.second + rows.T @ weighted
+            total.outputs = output.shape[-1]
+
+
+def _statistics(total: _Sums) -> LinearStatistics:
+    assert isinstance(total.first, Tensor)
+    assert isinstance(total.second, Tensor)
+    scale = 1 / max(total.weight, torch.finfo(torch.float64).tiny)
+    mean = total.first * scale
+    gram = total.second * scale - torch.outer(mean, mean)
+    if isinstance(total.gradients, Tensor):
+        sensitivity = total.gradients / max(total.examples, 1)
+        tokens = torch.cat(total.tokens)
+        tokens = tokens / tokens.mean().clamp_min(torch.finfo(tokens.dtype).tiny)
+    else:
+        sensitivity = torch.eye(total.outputs, dtype=torch.float64, device=mean.device)
+        tokens = mean.new_empty(0)
+    return LinearStatistics(mean, (gram + gram.T) / 2, sensitivity, tokens, total.calls)
+
+
+@contextmanager
+def _watched(model: nn.Module, names: Sequence[str]) -> Iterator[Seen]:
+    """Record input and output of every call of the layers; outputs require a gradient where one can."""
+    seen: Seen = {}
+
+    def hook(name: str) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
+        def record(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+            if torch.is_grad_enabled() and not output.requires_grad:
+                output = output.detach().requires_grad_()
+            seen.setdefault(name, []).append((inputs[0].detach(), output))
+            return output
+
+        return record
+
+    handles = [model.get_submodule(name).register_forward_hook(hook(name)) for name in names]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode with every parameter's gradient off, undone at the end."""
+    training, wanted = model.training, [(p, p.requires_grad) for p in model.parameters()]
+    model.train(False)
+    model.requires_grad_(False)
+    try:
+        yield
+    finally:
+        model.train(training)
+        for parameter, grad in wanted:
+            parameter.requires_grad_(grad)

@@ -1,0 +1,137 @@
+"""In which order the units of a part go, and what the error is on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# Share of the inputs' mean energy added to every direction before the Gram matrix is inverted.
+DAMPING = 1e-2
+_STEPS = 96  # a part with more units loses several at once
+
+
+@dataclass(frozen=True)
+class Elimination:
+    """The order in which one part's units go.
+
+    Attributes:
+        order: all units, the first to go first.
+        errors: entry k is the error after k units have gone, (units + 1,), from 0 up, never falling.
+    """
+
+    order: list[int]
+    errors: list[float]
+
+    def kept(self, count: int) -> list[int]:
+        """Return the `count` units that go last, ascending."""
+        return sorted(self.order[len(self.order) - count :])
+
+    def error(self, count: int) -> float:
+        """Return the error with `count` units left."""
+        return self.errors[len(self.order) - count]
+
+
+def by_score(scores: Tensor) -> Elimination:
+    """Take the least important unit first; what is lost adds up.
+
+    Args:
+        scores: (units,), higher is more important, at least 0.
+    """
+    order = scores.argsort(stable=True)
+    errors = torch.cat([scores.new_zeros(1), scores[order].cumsum(0)])
+    return Elimination(order.tolist(), errors.tolist())
+
+
+def surgeon(weight: Tensor, gram: Tensor, sensitivity: Tensor, width: int) -> Elimination:
+    """Take the unit first whose loss the other units make up for best.
+
+    The optimal brain surgeon (Hassibi & Stork 1993) for groups of columns, as in ZipLM (Kurtic et al. 2023,
+    equations 2 to 4): with H = G + damping and the columns M of a unit, its loss costs
+
+        tr(S W_M ((H⁻¹)_MM)⁻¹ W_Mᵀ)
+
+    after the best change of all other columns, W ← W - W_M ((H⁻¹)_MM)⁻¹ (H⁻¹)_M,:, and H⁻¹ shrinks by the same
+    elimination step. ZipLM's S is the identity; here it is what the model's answer makes of an output (see
+    `compress.calibration.statistics`), so that costs of different layers are in one unit. A part of more than 96
+    units loses several a step, chosen by their single costs.
+
+    Args:
+        weight: (out, units · width) of the layer that reads the units; computed in float64.
+        gram: covariance of its inputs, (units · width)².
+        sensitivity: S (out, out), positive semi-definite.
+        width: columns a unit.
+
+    Returns:
+        Errors are E‖Δanswer‖² by that estimate.
+    """
+    columns = weight.shape[1]
+    units = columns // width
+    eye = torch.eye(columns, dtype=torch.float64, device=weight.device)
+    gram = gram.double()
+    energy = gram.diagonal().mean().clamp_min(torch.finfo(torch.float64).tiny)
+    inverse = torch.linalg.inv(gram + DAMPING * energy * eye)
+    seen = root(sensitivity.double()) @ weight.double()  # the rows in which S is the identity
+    alive = torch.ones(units, dtype=torch.bool, device=weight.device)
+    at_once = max(1, units // _STEPS)
+    order: list[int] = []
+    errors = [0.0]
+    while len(order) < units:
+        costs = _costs(seen, inverse, width)
+        costs[~alive] = torch.inf
+        gone = costs.topk(min(at_once, units - len(order)), largest=False).indices
+        index = (gone[:, None] * width + torch.arange(width, device=gone.device)).flatten()
+        block = torch.linalg.inv(inverse[index][:, index])
+        lost = float(torch.einsum("ij,jk,ik->", seen[:, index], block, seen[:, index]))
+        share = costs[gone] / costs[gone].sum().clamp_min(torch.finfo(torch.float64).tiny)
+        for unit, part in zip(gone.tolist(), share.tolist(), strict=True):
+            order.append(unit)
+            errors.append(errors[-1] + max(lost, 0.0) * part)
+        step = block @ inverse[index]
+        seen = seen - seen[:, index] @ step
+        inverse = inverse - inverse[:, index] @ step
+        seen[:, index] = 0
+        inverse[index] = 0
+        inverse[:, index] = 0
+        inverse[index, index] = 1
+        alive[gone] = False
+    return Elimination(order, errors)
+
+
+def compensated(weight: Tensor, gram: Tensor, kept: Tensor) -> Tensor:
+    """Return the columns `kept` of a weight, changed to make up best for those that go.
+
+    The closed form of all of `surgeon`'s steps together: with H = G + damping, W H_:,K (H_KK)⁻¹.
+
+    Args:
+        weight: (out, in).
+        gram: (in, in), covariance of the inputs.
+        kept: ascending column indices (kept,).
+
+    Returns:
+        (out, kept) float64.
+    """
+    gram = gram.double()
+    energy = gram.diagonal().mean().clamp_min(torch.finfo(torch.float64).tiny)
+    damped = gram + DAMPING * energy * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    rows = weight.double() @ damped[:, kept]
+    solution: Tensor = torch.linalg.solve(damped[kept][:, kept], rows.T)
+    return solution.T
+
+
+def root(matrix: Tensor) -> Tensor:
+    """Return R with Rᵀ R = `matrix`, positive semi-definite (n, n); a singular one is no special case."""
+    values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
+    return values.clamp_min(0).sqrt()[:, None] * vectors.T
+
+
+def _costs(seen: Tensor, inverse: Tensor, width: int) -> Tensor:
+    """Return what the loss of each unit alone costs (units,)."""
+    if width == 1:
+        return seen.square().sum(0) / inverse.diagonal()
+    units = len(inverse) // width
+    by_unit = seen.view(len(seen), units, width).transpose(0, 1)  # (units, out, width)
+    blocks = inverse.view(units, width, units, width)
+    diagonal = torch.stack([blocks[unit, :, unit] for unit in range(units)])  # (units, width, width)
+    return torch.einsum("uij,ujk,uik->u", by_unit, torch.linalg.inv(diagonal), by_unit)
