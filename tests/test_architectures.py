@@ -148,6 +148,13 @@ def test_a_family_without_linear_projections_is_refused():
         blocks(tiny_model("squeezebert"))
 
 
+def test_a_model_that_reads_no_text_is_refused():
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "image_size": 16}
+    model = AutoModel.from_config(AutoConfig.for_model("vit", **sizes, patch_size=8, intermediate_size=64))
+    with pytest.raises(InputError, match="'vit' cannot be found, as a model of this config does not run on"):
+        blocks(model)
+
+
 def test_discovery_leaves_the_random_state_alone():
     model = tiny_model("gpt_neox")
     torch.manual_seed(3)

@@ -33,6 +33,8 @@ _QUERY, _KEY, _VALUE = (
 )
 _FUSED = re.compile(r"qkv|query_key_value|c_attn|in_proj|att_proj|qkv_proj", re.IGNORECASE)
 
+_COUNTS = ("num_hidden_layers", "decoder_layers", "num_decoder_layers")
+
 Row = TypeVar("Row", Heads, Neurons)
 
 _found: weakref.WeakKeyDictionary[type, dict[str, Family]] = weakref.WeakKeyDictionary()
@@ -67,16 +69,18 @@ def _discover(kind: type, config: PretrainedConfig) -> Family:
 
 
 def _small(kind: type, config: PretrainedConfig) -> PreTrainedModel:
-    """Build a model of two layers with random weights in float64, where the config allows to shorten it."""
+    """Build a model of two layers with random weights, larger where the config does not allow that."""
     total = getattr(config, "num_hidden_layers", 0)
-    counts = ("num_hidden_layers", "decoder_layers", "num_decoder_layers")
-    shorter: dict[str, Any] = {name: 2 for name in counts if isinstance(getattr(config, name, None), int)}
+    counts = {name: getattr(config, name, None) for name in _COUNTS}
+    shorter: dict[str, Any] = {
+        name: 2 for name, count in counts.items() if isinstance(count, int) and count > 2
+    }
     shorter |= {
         name: value[:2]
         for name, value in vars(config).items()
         if isinstance(value, list) and len(value) == total > 2 and "layer" in name
     }
-    error: Exception | None = None
+    failure = ""
     for changes in ({**shorter, "vocab_size": 64}, shorter, {}):
         smaller = copy.deepcopy(config)
         try:
@@ -84,18 +88,18 @@ def _small(kind: type, config: PretrainedConfig) -> PreTrainedModel:
                 setattr(smaller, name, value)
             smaller.use_cache = False
             model: PreTrainedModel = kind(smaller).eval()
-            break
-        except Exception as failure:  # configs and models refuse values with errors of any kind
-            error = failure
-    else:
-        raise InputError(
-            f"a small model of this config cannot be built ({error})",
-            place=config.model_type,
-            remedy="Layer-wise passes need a config that its model class accepts.",
-        )
-    for parameter in model.parameters():
-        parameter.data.add_(0.1 * torch.randn_like(parameter))
-    return model
+            for parameter in model.parameters():
+                parameter.data.add_(0.1 * torch.randn_like(parameter))
+            _run(model)
+            return model
+        except Exception as error:  # configs and models refuse values with errors of any kind
+            failure = first_line(error)
+    raise InputError(
+        f"the parts of model family {config.model_type!r} cannot be found, as a model of this config does not "
+        f"run on token ids ({failure})",
+        place="model",
+        remedy="Layer-wise passes need a model that reads text; quantize works without.",
+    )
 
 
 def _lists(model: nn.Module) -> list[str]:

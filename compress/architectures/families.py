@@ -273,9 +273,8 @@ def layer_count_of(config: PretrainedConfig) -> int:
 
 def positions_of(config: PretrainedConfig) -> int | None:
     """Return how many tokens the model has positions for, None where its config sets no bound."""
-    try:
-        positions: int | None = getattr(config, "max_position_embeddings", None)
-    except NotImplementedError:  # XLNet's way to say so
+    positions: int | None = getattr(config, "max_position_embeddings", None)
+    if positions is not None and positions < 1:  # XLNet's way to say so
         return None
     if positions is not None and config.model_type in _POSITIONS_AFTER_PAD:
         positions -= config.pad_token_id + 1
