@@ -7,10 +7,19 @@ which makes the empty module from it. A new kind of layer is one class in one fi
 from compress.layers.bias_heads import BiasHeads
 from compress.layers.int8 import Int8Embedding, Int8Linear
 from compress.layers.low_rank import LowRankLinear
+from compress.layers.low_rank_embedding import LowRankEmbedding
 
-Layer = LowRankLinear | Int8Linear | Int8Embedding | BiasHeads
+Layer = LowRankLinear | LowRankEmbedding | Int8Linear | Int8Embedding | BiasHeads
 LAYERS: dict[str, type[Layer]] = {
-    cls.__name__: cls for cls in (LowRankLinear, Int8Linear, Int8Embedding, BiasHeads)
+    cls.__name__: cls for cls in (LowRankLinear, LowRankEmbedding, Int8Linear, Int8Embedding, BiasHeads)
 }
 
-__all__ = ["LAYERS", "BiasHeads", "Int8Embedding", "Int8Linear", "Layer", "LowRankLinear"]
+__all__ = [
+    "LAYERS",
+    "BiasHeads",
+    "Int8Embedding",
+    "Int8Linear",
+    "Layer",
+    "LowRankEmbedding",
+    "LowRankLinear",
+]

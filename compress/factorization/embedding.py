@@ -1,0 +1,135 @@
+"""The input embedding as a thin table and a projection, closest for the ids that are used most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from compress.errors import InputError
+from compress.factorization.svd import DAMPING
+from compress.layers import LowRankEmbedding
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_CHUNK = 8192  # rows that are held in float64 at a time
+
+
+@torch.no_grad()
+def factorized_embedding(
+    embedding: nn.Embedding, rank: int, row_weights: Tensor | None = None, metric: Tensor | None = None
+) -> LowRankEmbedding:
+    """Return the best stand-in of `rank` for a table E: its rows e'_i minimise Σ_i w_i (e_i - e'_i) M (e_i - e'_i)ᵀ.
+
+    With S Sᵀ = M and D = diag(√w) the optimum is that of D E S = U Σ Vᵀ by Eckart-Young, and the error the sum of
+    the discarded σ². It is E' = E S V_r V_rᵀ S⁻¹, for which the eigenvectors V of Sᵀ (Eᵀ D² E) S are enough: the
+    only decomposition is of (width, width), whatever the number of rows.
+
+    Args:
+        embedding: weight (rows, width); computed in float64.
+        rank: from 1 to min(rows, width); at width the result equals `embedding`.
+        row_weights: (rows,) not negative, how much each row counts, such as how often its id occurs in the data
+            plus one; None counts all alike. `DAMPING` times their mean is added, so that rows of weight 0 decide
+            where no other row does.
+        metric: (width, width) symmetric positive semi-definite, which directions matter to what reads the
+            embedding; None is the identity. `DAMPING` times its mean diagonal is added to the diagonal.
+
+    Returns:
+        The pair in the dtype of `embedding`. Column i of the table and column i of the projection have the same
+        norm, which is kind to later quantization and training.
+
+    Raises:
+        ValueError: `rank` is out of range, or weights or metric have another size or are not finite, negative or
+            all zero.
+    """
+    rows, width = embedding.weight.shape
+    if not 1 <= rank <= min(rows, width):
+        raise ValueError(f"rank {rank} for a table of shape {(rows, width)}")
+    counts = torch.ones(rows) if row_weights is None else row_weights
+    if counts.shape != (rows,) or not counts.isfinite().all() or counts.min() < 0 or counts.max() == 0:
+        raise ValueError(f"row weights have to be {rows} finite numbers, none negative and not all zero")
+    counts = counts.to(embedding.weight.device, torch.float64)
+    root, inverse = _roots(metric, embedding.weight)
+    energy = root @ _gram(embedding.weight, counts + DAMPING * counts.mean()) @ root
+    vectors = torch.linalg.eigh((energy + energy.T) / 2).eigenvectors.flip(1)[:, :rank]  # of largest first
+    narrow, widen = root @ vectors, inverse @ vectors  # (width, rank) each
+    table = torch.cat([part @ narrow for part in _chunks(embedding.weight)])
+    tiny = torch.finfo(torch.float64).tiny
+    scale = (table.norm(dim=0).clamp_min(tiny) / widen.norm(dim=0).clamp_min(tiny)).sqrt()
+    pair = LowRankEmbedding(rows, width, rank, embedding.padding_idx).to(embedding.weight)
+    pair.table.weight.copy_(table / scale)
+    pair.second.weight.copy_(widen * scale)
+    pair.requires_grad_(embedding.weight.requires_grad)
+    return pair.train(embedding.training)
+
+
+def factorize_input_embedding(
+    model: PreTrainedModel, rank: int, row_weights: Tensor | None = None, metric: Tensor | None = None
+) -> str:
+    """Replace the token embedding of `model` by `factorized_embedding` in place and return its full name.
+
+    Raises:
+        InputError: the embedding is not a plain table, its weight has other users (a language model's head, the
+            other half of an encoder and decoder), or the rank is not below min(rows, width).
+    """
+    try:
+        table = model.get_input_embeddings()
+    except NotImplementedError:  # it reads characters or images
+        table = None
+    if type(table) is not nn.Embedding:
+        raise InputError(
+            f"the input embedding is {type(table).__name__}, not a plain table",
+            place=model.config.model_type,
+            remedy="Factorize its other layers; put factorize before quantize.",
+        )
+    users = [name for name, module in model.named_modules(remove_duplicate=False) if _uses(module, table)]
+    if len(users) > 1:
+        raise InputError(
+            f"the table is tied: {', '.join(users)} read the same weight, and low-rank factors would untie them",
+            place=users[0],
+            remedy="Leave the embedding as it is; vocabulary pruning makes tied tables smaller.",
+        )
+    limit = min(table.weight.shape)
+    if not 1 <= rank < limit:
+        raise InputError(
+            f"rank {rank} for a table of {table.num_embeddings} × {table.embedding_dim}",
+            place=users[0],
+            remedy=f"Give a rank from 1 to {limit - 1}.",
+        )
+    model.set_submodule(users[0], factorized_embedding(table, rank, row_weights, metric))
+    return users[0]
+
+
+def _uses(module: nn.Module, table: nn.Embedding) -> bool:
+    return any(parameter is table.weight for parameter in module.parameters(recurse=False))
+
+
+def _roots(metric: Tensor | None, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the symmetric square root of the damped metric and its inverse, both (width, width) float64."""
+    width = like.shape[1]
+    if metric is None:
+        identity = torch.eye(width, dtype=torch.float64, device=like.device)
+        return identity, identity
+    exact = metric.to(like.device, torch.float64)
+    if exact.shape != (width, width) or not exact.isfinite().all() or exact.trace() <= 0:
+        raise ValueError(f"the metric has to be a finite positive matrix of shape {(width, width)}")
+    values, vectors = torch.linalg.eigh((exact + exact.T) / 2)
+    roots = (values.clamp_min(0) + DAMPING * exact.diagonal().mean()).sqrt()
+    return vectors * roots @ vectors.T, vectors / roots @ vectors.T
+
+
+def _gram(weight: Tensor, counts: Tensor) -> Tensor:
+    """Return Eᵀ diag(counts) E, (width, width) float64."""
+    gram = weight.new_zeros(weight.shape[1], weight.shape[1], dtype=torch.float64)
+    for part, count in zip(_chunks(weight), counts.split(_CHUNK), strict=True):
+        gram.addmm_(part.T * count, part)
+    return gram
+
+
+def _chunks(weight: Tensor) -> Iterator[Tensor]:
+    """Yield the rows in float64, some at a time: a large table would take gigabytes at once."""
+    for part in weight.detach().split(_CHUNK):
+        yield part.double()
