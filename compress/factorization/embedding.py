@@ -85,7 +85,9 @@ def factorize_input_embedding(
             place=model.config.model_type,
             remedy="Factorize its other layers; put factorize before quantize.",
         )
-    users = [name for name, module in model.named_modules(remove_duplicate=False) if _uses(module, table)]
+    users: list[str] = [
+        name for name, module in model.named_modules(remove_duplicate=False) if _uses(module, table)
+    ]
     if len(users) > 1:
         raise InputError(
             f"the table is tied: {', '.join(users)} read the same weight, and low-rank factors would untie them",
@@ -99,8 +101,9 @@ def factorize_input_embedding(
             place=users[0],
             remedy=f"Give a rank from 1 to {limit - 1}.",
         )
-    model.set_submodule(users[0], factorized_embedding(table, rank, row_weights, metric))
-    return users[0]
+    name = users[0]
+    model.set_submodule(name, factorized_embedding(table, rank, row_weights, metric))
+    return name
 
 
 def _uses(module: nn.Module, table: nn.Embedding) -> bool:
@@ -124,12 +127,12 @@ def _roots(metric: Tensor | None, like: Tensor) -> tuple[Tensor, Tensor]:
 def _gram(weight: Tensor, counts: Tensor) -> Tensor:
     """Return Eᵀ diag(counts) E, (width, width) float64."""
     gram = weight.new_zeros(weight.shape[1], weight.shape[1], dtype=torch.float64)
-    for part, count in zip(_chunks(weight), counts.split(_CHUNK), strict=True):
+    for part, count in zip(_chunks(weight), torch.split(counts, _CHUNK), strict=True):
         gram.addmm_(part.T * count, part)
     return gram
 
 
 def _chunks(weight: Tensor) -> Iterator[Tensor]:
     """Yield the rows in float64, some at a time: a large table would take gigabytes at once."""
-    for part in weight.detach().split(_CHUNK):
+    for part in torch.split(weight.detach(), _CHUNK):
         yield part.double()

@@ -57,7 +57,7 @@ class LowRankEmbedding(nn.Module):
     def dense(self) -> nn.Embedding:
         """Return the plain table that gives the same: weight `table.weight @ second.weight.T`."""
         weight = self.table.weight @ self.second.weight.T
-        return nn.Embedding.from_pretrained(weight, freeze=False, padding_idx=self.padding_idx)
+        return nn.Embedding(self.num_embeddings, self.embedding_dim, self.padding_idx, _weight=weight)
 
     def description(self) -> dict[str, Any]:
         """Return what `build` needs."""
