@@ -115,12 +115,19 @@ def _trace_patched(
         program: onnx_ir.Model = exporter.export(model, dict(sample), config=config).program
         return program
     except Exception as error:
-        reasons = f"{first_line(first)}; with transformers' exporter: {first_line(error)}"
+        reasons = f"{_root(first)}; with transformers' exporter: {_root(error)}"
         raise InputError(
             f"the model cannot be traced to ONNX ({reasons})",
             place=model.config.model_type,
-            remedy="Encoders with a classification head are what export is made for.",
+            remedy="docs/families.md says which families can be exported; all other steps work without.",
         ) from error
+
+
+def _root(error: BaseException) -> str:
+    """Return the first line of what an error began with: the tracers wrap it in advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return first_line(error)
 
 
 @contextlib.contextmanager
