@@ -13,7 +13,7 @@ only some tokens are read: of a classifier's last layer all but the first token'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 # Share of all tokens' mean weight that every token gets besides its own: what calibration found unimportant
-# may not be so for other text, and moments of few tokens are singular.
-EVERY_TOKEN = 0.1
+# may not be so for other text, and moments of few tokens are singular. 0.1, 0.5 and 2 were tried.
+EVERY_TOKEN = 0.5
+# The same for the directions of a layer's output, as a share of their mean sensitivity.
+EVERY_OUTPUT = 0.1
 # Directions of the answer that are followed back, where it has more than this many.
 _PROBES = 4
 
@@ -65,6 +67,16 @@ class _Sums:
 def valid_tokens(x: Tensor, mask: Tensor | None) -> Tensor:
     """Return the rows (tokens, width) of x (examples, length, width) that are no padding."""
     return x[mask.bool()] if mask is not None and x.shape[:-1] == mask.shape else x.flatten(0, -2)
+
+
+def weights_of_tokens(statistics: Mapping[str, LinearStatistics], name: str, x: Tensor) -> Tensor | None:
+    """Return a layer's token weights where they were measured for the rows of x (tokens, in), else None.
+
+    A layer that reads another sequence than the one that the mask is for sees padding too, as much of it as
+    the batch has; weights of other batches do not fit it then.
+    """
+    seen = statistics.get(name)
+    return seen.token_weights if seen is not None and len(seen.token_weights) == len(x) else None
 
 
 def measure(
@@ -197,6 +209,7 @@ def _statistics(total: _Sums) -> LinearStatistics:
     gram = total.second * scale - torch.outer(mean, mean)
     if isinstance(total.gradients, Tensor):
         sensitivity = total.gradients / max(total.examples, 1)
+        sensitivity.diagonal().add_(EVERY_OUTPUT * sensitivity.diagonal().mean())
         tokens = torch.cat(total.tokens)
         tokens = tokens / tokens.mean().clamp_min(torch.finfo(tokens.dtype).tiny)
     else:

@@ -2,124 +2,88 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
-from compress.architectures import MATRICES, family_of, matrices_of
-from compress.errors import InputError
 from compress.passes.base import Context, ModelPlan, Pass
+from compress.passes.recovery import check_recovery, recover
 
 if TYPE_CHECKING:
-    from torch import nn
-    from transformers import PreTrainedModel
-
     from compress.artifact import Artifact
-    from compress.factorization.gram import InputMoments
 
 
 class Factorize(Pass):
-    """Split the six linear layers of every transformer layer into low-rank pairs of the same rank rule.
+    """Split the linear layers of attention and feed-forward parts into low-rank pairs.
 
-    `whitened` makes each pair's output closest on the inputs that training examples give it (SVD-LLM, Wang et
-    al. 2024, with the mean input moved to the bias); `plain` makes its weight closest (Eckart-Young).
-    Embeddings and the task head stay. A layer that is a low-rank pair already is split anew only where that
-    makes it smaller.
+    `kfac` weighs a layer's inputs by what they are in real text and its outputs by what reaches the model's
+    answer (Kronecker factors of Martens & Grosse 2015, no labels needed) and gives each layer the rank that is
+    worth it, within one budget. The others give every layer the same share: `whitened` weighs inputs alone
+    (SVD-LLM, Wang et al. 2024), `fisher` by labels and rows (FWSVD, Hsu et al. 2022), `plain` looks at weights
+    alone (Eckart-Young). With data, what is split is the least-squares solution for the dense model's outputs.
+    A pair is split anew only where that makes it smaller. `embeddings` splits the token table as well.
 
     Example:
         - {pass: factorize, keep: 0.5}
+        - {pass: factorize, keep: 0.5, embeddings: 0.5, recover: 1}
         - {pass: factorize, keep: 0.75, method: plain}
     """
 
     name: ClassVar[str] = "factorize"
     pass_: Literal["factorize"] = Field("factorize", alias="pass")
-    keep: float = Field(gt=0, lt=1, description="share of each linear layer's weights to keep, at most")
-    method: Literal["whitened", "plain"] = Field("whitened", description="weigh by inputs, or weights alone")
-    samples: PositiveInt = Field(256, description="training examples that whitened looks at")
+    keep: float = Field(gt=0, lt=1, description="share of the linear layers' weights to keep, at most")
+    method: Literal["kfac", "whitened", "fisher", "plain"] = Field(
+        "kfac", description="what makes a direction important"
+    )
+    embeddings: float | None = Field(
+        None, gt=0, lt=1, description="share of the token embeddings to keep; left out: all"
+    )
+    reconstruct: bool = Field(True, description="solve weights anew, with the data's texts")
+    samples: PositiveInt = Field(256, description="training examples to look at")
+    recover: PositiveFloat | None = Field(
+        None, description="epochs of training on the labels and on the answers of the model as it came in"
+    )
 
     def check(self, plan: ModelPlan) -> None:
-        """Refuse a wrong order, missing data and families without a table row."""
+        """Refuse a wrong order and missing data."""
         if plan.quantized or plan.exported:
             done = "an exported" if plan.exported else "a quantized"
             plan.refuse(f"{done} model cannot be factorized", "Put factorize before quantize and export.")
-        if self.method == "whitened" and plan.data is None:
+        if self.method != "plain" and plan.data is None:
             plan.refuse(
-                "method whitened needs data", "Give data, or method: plain, which looks at weights alone."
+                f"method {self.method} needs data",
+                "Give data, or method: plain, which looks at weights alone.",
             )
-        if plan.config is None:
-            return
-        try:
-            family_of(plan.config)
-        except InputError as error:
-            plan.refuse(error.cause, error.remedy)
+        if self.method == "fisher" and plan.task is None:
+            plan.refuse(
+                "method fisher needs a model with a trained head", "Put finetune before it, or use kfac."
+            )
+        check_recovery(self.recover, plan)
 
     def apply(self, artifact: Artifact, context: Context) -> Artifact:
-        """Return the factorized model; notes say the rank of every kind of matrix and what stayed."""
-        from compress.factorization.linear import factorized
-        from compress.factorization.ranks import uniform_rank
+        """Return the factorized model; notes say every layer's rank."""
+        from compress.calibration.examples import calibration
+        from compress.factorization.run import factorize_linears
 
         model = artifact.model
+        model.to(context.device)  # type: ignore[arg-type]
         before = model.num_parameters()
-        moments = self._moments(artifact, context) if self.method == "whitened" else {}
-        ranks: dict[str, list[int]] = defaultdict(list)
-        skipped: dict[str, int] = defaultdict(int)
-        for names in matrices_of(model):
-            for matrix in MATRICES:
-                name = names[matrix]
-                linear, present = _dense(model, name)
-                rank = uniform_rank(linear.in_features, linear.out_features, self.keep)
-                if present is not None and rank >= present:
-                    skipped[f"{matrix} has rank {present} already"] += 1
-                    ranks[matrix].append(present)
-                    continue
-                model.set_submodule(name, factorized(linear, rank, moments.get(name)))
-                ranks[matrix].append(rank)
-        for matrix, values in ranks.items():
-            context.notes.append(f"rank of {matrix} per layer: {' '.join(map(str, values))}")
-        for reason, count in skipped.items():
-            context.notes.append(f"left as it is in {count} layers: {reason}")
+        examples = None
+        if self.method != "plain" and context.data is not None:
+            examples = calibration(artifact, context.data, self.samples, context.seed, context.device)
+        if self.embeddings is not None:
+            self._split_embeddings(artifact, context)
+        ranks = factorize_linears(artifact, examples, self.method, self.keep, self.reconstruct)
+        for kind in dict.fromkeys(name.rpartition(".")[2] for name in ranks):
+            found = [rank for name, rank in ranks.items() if name.rpartition(".")[2] == kind]
+            context.notes.append(f"rank of {kind}: {' '.join(str(rank or 'full') for rank in found)}")
         after = model.num_parameters()
         context.notes.append(f"parameters: {before:,} to {after:,} ({100 * after / before:.1f}%)")
-        return artifact
+        return artifact if self.recover is None else recover(artifact, context, self.recover)
 
-    def _moments(self, artifact: Artifact, context: Context) -> dict[str, InputMoments]:
-        from compress.factorization.gram import input_moments
-        from compress.tasks import Task
-        from compress.tasks.calibration import calibration_batches
+    def _split_embeddings(self, artifact: Artifact, context: Context) -> None:
+        from compress.factorization.embedding import factorize_embeddings
 
-        assert context.data is not None  # check() refused it otherwise
-        data = context.data
-        task = artifact.manifest.task or Task(
-            kind="classification" if data.labels else "regression", labels=data.labels, pair=data.pair
-        )
-        model = artifact.model.to(context.device)  # type: ignore[arg-type]
-        batches = calibration_batches(
-            data.train, artifact.tokenizer, task, self.samples, context.seed, context.device
-        )
-        return input_moments(model, input_groups(model), (batch for batch, _ in batches))
-
-
-def input_groups(model: PreTrainedModel) -> dict[str, list[str]]:
-    """Return, by the module to watch, the linear modules of each layer that see the same input."""
-    groups: dict[str, list[str]] = {}
-    for names in matrices_of(model):
-        groups[names["query"]] = [names["query"], names["key"], names["value"]]
-        groups |= {names[matrix]: [names[matrix]] for matrix in ("attention_output", "ffn_in", "ffn_out")}
-    return groups
-
-
-def _dense(model: PreTrainedModel, name: str) -> tuple[nn.Linear, int | None]:
-    """Return the plain layer that a module computes, and the module's rank where it is a pair."""
-    from torch.nn import Linear
-
-    from compress.layers import LowRankLinear
-
-    module = model.get_submodule(name)
-    if isinstance(module, LowRankLinear):
-        return module.dense(), module.rank
-    if isinstance(module, Linear):
-        return module, None
-    raise InputError(
-        f"cannot factorize {type(module).__name__}", place=name, remedy="Factorize before quantize."
-    )
+        assert self.embeddings is not None
+        rank = factorize_embeddings(artifact, context.data, self.embeddings)
+        context.notes.append(f"rank of the token embeddings: {rank}")

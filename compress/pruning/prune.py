@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from compress.architectures import Attention
 from compress.calibration.reconstruction import least_squares, reconstruct, set_weights
-from compress.calibration.statistics import LinearStatistics
+from compress.calibration.statistics import LinearStatistics, weights_of_tokens
 from compress.calibration.targets import Target
 from compress.pruning.elimination import compensated
 from compress.pruning.parts import Part, unit_width
@@ -72,8 +72,7 @@ def reconstruct_outputs(
     """
 
     def solve(name: str, linear: nn.Linear, x: Tensor, wanted: Tensor) -> None:
-        seen = statistics.get(name)
-        weight, mean_x, mean_y, _ = least_squares(linear, x, wanted, seen.token_weights if seen else None)
+        weight, mean_x, mean_y, _ = least_squares(linear, x, wanted, weights_of_tokens(statistics, name, x))
         set_weights(linear, weight, mean_x, mean_y)
 
     plain = {name: t for name, t in targets.items() if isinstance(model.get_submodule(name), nn.Linear)}
