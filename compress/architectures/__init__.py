@@ -14,6 +14,7 @@ from compress.architectures.families import (
     layers_prefix,
     matrices_of,
     positions_of,
+    set_layer_count,
 )
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
     "layers_prefix",
     "matrices_of",
     "positions_of",
+    "set_layer_count",
 ]

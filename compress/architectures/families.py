@@ -260,8 +260,7 @@ def layer_count_of(config: PretrainedConfig) -> int:
     Raises:
         InputError: the config of a family without a row does not say.
     """
-    family = FAMILIES.get(config.model_type)
-    count = getattr(config, "num_hidden_layers" if family is None else family.layer_count, None)
+    count = getattr(config, _count_name(config), None)
     if not isinstance(count, int):
         raise InputError(
             f"the config of {config.model_type!r} does not say how many layers it has",
@@ -269,6 +268,16 @@ def layer_count_of(config: PretrainedConfig) -> int:
             remedy="Layers can be counted where the config has num_hidden_layers.",
         )
     return count
+
+
+def set_layer_count(config: PretrainedConfig, count: int) -> None:
+    """Let the config ask for `count` layers, where `layer_count_of` reads them."""
+    setattr(config, _count_name(config), count)
+
+
+def _count_name(config: PretrainedConfig) -> str:
+    family = FAMILIES.get(config.model_type)
+    return "num_hidden_layers" if family is None else family.layer_count
 
 
 def positions_of(config: PretrainedConfig) -> int | None:

@@ -171,13 +171,24 @@ def vocabulary(
 
 def prune(
     model: Model,
+    sparsity: Annotated[float | None, field(Prune, "sparsity")] = None,
+    flops: Annotated[float | None, field(Prune, "flops")] = None,
+    target_speedup: Annotated[float | None, field(Prune, "target_speedup")] = None,
+    sequence_length: Annotated[int | None, field(Prune, "sequence_length")] = None,
     heads: Annotated[float | None, field(Prune, "heads")] = None,
     ffn: Annotated[float | None, field(Prune, "ffn")] = None,
     layers: Annotated[int | None, field(Prune, "layers")] = None,
+    choose_layers: Annotated[Literal["even", "effect"] | None, field(Prune, "choose_layers")] = None,
+    hidden: Annotated[int | None, field(Prune, "hidden")] = None,
     criterion: Annotated[
-        Literal["fisher", "taylor", "magnitude", "random"] | None, field(Prune, "criterion")
+        Literal["obs", "fisher", "taylor", "activation", "magnitude", "random"] | None,
+        field(Prune, "criterion"),
     ] = None,
+    scope: Annotated[Literal["global", "local"] | None, field(Prune, "scope")] = None,
+    reconstruct: Annotated[bool | None, field(Prune, "reconstruct", "--reconstruct/--no-reconstruct")] = None,
+    steps: Annotated[int | None, field(Prune, "steps")] = None,
     samples: Annotated[int | None, field(Prune, "samples")] = None,
+    recover: Annotated[float | None, field(Prune, "recover")] = None,
     data: Data = None,
     out: Out = None,
     seed: Seed = 0,
@@ -185,19 +196,45 @@ def prune(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Remove attention heads, feed-forward neurons or whole layers.
+    """Remove attention heads, feed-forward neurons, layers or hidden width.
 
-    Example: compress prune runs/teacher --heads 0.25 --ffn 0.5 --out runs/pruned
+    Example: compress prune runs/teacher --sparsity 0.5 --out runs/pruned
+
+    Example: compress prune runs/teacher --target-speedup 2 --recover 1 --out runs/fast
     """
-    pass_ = build(Prune, heads=heads, ffn=ffn, layers=layers, criterion=criterion, samples=samples)
+    pass_ = build(
+        Prune,
+        sparsity=sparsity,
+        flops=flops,
+        target_speedup=target_speedup,
+        sequence_length=sequence_length,
+        heads=heads,
+        ffn=ffn,
+        layers=layers,
+        choose_layers=choose_layers,
+        hidden=hidden,
+        criterion=criterion,
+        scope=scope,
+        reconstruct=reconstruct,
+        steps=steps,
+        samples=samples,
+        recover=recover,
+    )
     _run([pass_], model, out, _data(data), seed, device, json, quiet)
 
 
 def factorize(
     model: Model,
     keep: Annotated[float, field(Factorize, "keep")],
-    method: Annotated[Literal["whitened", "plain"] | None, field(Factorize, "method")] = None,
+    method: Annotated[
+        Literal["kfac", "whitened", "fisher", "plain"] | None, field(Factorize, "method")
+    ] = None,
+    embeddings: Annotated[float | None, field(Factorize, "embeddings")] = None,
+    reconstruct: Annotated[
+        bool | None, field(Factorize, "reconstruct", "--reconstruct/--no-reconstruct")
+    ] = None,
     samples: Annotated[int | None, field(Factorize, "samples")] = None,
+    recover: Annotated[float | None, field(Factorize, "recover")] = None,
     data: Data = None,
     out: Out = None,
     seed: Seed = 0,
@@ -209,7 +246,15 @@ def factorize(
 
     Example: compress factorize runs/teacher --keep 0.5 --out runs/thin
     """
-    pass_ = build(Factorize, keep=keep, method=method, samples=samples)
+    pass_ = build(
+        Factorize,
+        keep=keep,
+        method=method,
+        embeddings=embeddings,
+        reconstruct=reconstruct,
+        samples=samples,
+        recover=recover,
+    )
     _run([pass_], model, out, _data(data), seed, device, json, quiet)
 
 

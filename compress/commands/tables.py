@@ -40,6 +40,16 @@ def print_inspection(found: Inspection) -> None:
         parts.add_row(name, f"{part.parameters:,}", f"{part.bytes / 1e6:.2f}")
     parts.add_row("total", f"{found.parameters:,}", f"{found.bytes / 1e6:.2f}", style="bold")
     console.print(parts)
+    if found.prunable:
+        console.print()
+        units = Table("layers' parts", "kind", "units, layer by layer", "width", box=None, pad_edge=False)
+        for part in found.prunable:
+            counts = " ".join(map(str, part.units))
+            units.add_row(part.name, part.kind, counts, str(part.width))
+        console.print(units)
+        for part in found.prunable:
+            for layer, why in part.obstacles.items():
+                console.print(f"  {part.name} {layer}: {part.kind} stays: {why}", markup=False)
     if found.structure:
         console.print(f"\n{len(found.structure)} modules differ from the config:")
         changed = Table(Column("module", overflow="fold"), "is now", box=None, pad_edge=False)

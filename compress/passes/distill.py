@@ -84,7 +84,7 @@ class Distill(TrainingPass):
             match_labels(task.labels, plan.task.labels, f"teacher {self.teacher}")
 
     def _check_student(self, plan: ModelPlan) -> None:
-        from compress.architectures import family_of
+        from compress.architectures import layer_count_of, set_layer_count
         from compress.artifact import read_config, read_manifest
         from compress.distillation.student import layers_wanted
         from compress.reload import is_int8
@@ -101,12 +101,11 @@ class Distill(TrainingPass):
                 plan.data.aligned(task, f"student {self.student}")
                 plan.task = task
         elif plan.config is not None:
-            count = family_of(plan.config).layer_count
-            present = getattr(plan.config, count)
+            present = layer_count_of(plan.config)
             if layers > present:
                 plan.refuse(f"{self.student}, but the teacher has {present} layers", "Give a smaller number.")
             plan.config = copy.deepcopy(plan.config)
-            setattr(plan.config, count, layers)
+            set_layer_count(plan.config, layers)
 
     def model_names(self) -> tuple[str, ...]:
         """Return the student or teacher that is given by a model's name."""

@@ -82,8 +82,21 @@ class Factorize(Pass):
         return artifact if self.recover is None else recover(artifact, context, self.recover)
 
     def _split_embeddings(self, artifact: Artifact, context: Context) -> None:
-        from compress.factorization.embedding import factorize_embeddings
+        """Split the token table, rows weighed by how often the data has their token."""
+        import torch
+
+        from compress.factorization.embedding import factorize_input_embedding
+        from compress.factorization.ranks import uniform_rank
+        from compress.tasks.inputs import encode
 
         assert self.embeddings is not None
-        rank = factorize_embeddings(artifact, context.data, self.embeddings)
-        context.notes.append(f"rank of the token embeddings: {rank}")
+        table = artifact.model.get_input_embeddings()
+        rows, width = table.weight.shape
+        rank = uniform_rank(rows, width, self.embeddings)
+        counts = None
+        if context.data is not None and artifact.manifest.task is not None:
+            encoded = encode(context.data.aligned(artifact.task).train, artifact.tokenizer, artifact.task)
+            ids = torch.tensor([token for example in encoded for token in example["input_ids"]])
+            counts = torch.bincount(ids, minlength=rows).double() + 1
+        factorize_input_embedding(artifact.model, rank, counts)
+        context.notes.append(f"rank of the token embeddings: {rank} of {width}")

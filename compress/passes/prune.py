@@ -112,21 +112,22 @@ class Prune(Pass):
             )
 
     def _check_layers(self, plan: ModelPlan) -> None:
-        from compress.architectures import layer_count_of
+        from compress.architectures import layer_count_of, set_layer_count
 
         assert plan.config is not None
         assert self.layers is not None
-        present = layer_count_of(plan.config)
+        try:
+            present = layer_count_of(plan.config)
+        except InputError as error:
+            plan.refuse(error.cause, error.remedy)
+            return
         if self.layers >= present:
             plan.refuse(
                 f"layers: {self.layers}, but the model has {present}", "Give a smaller number to keep."
             )
             return
         plan.config = copy.deepcopy(plan.config)
-        for name in ("num_hidden_layers", "n_layers", "num_layers", "n_layer", "encoder_layers"):
-            if hasattr(plan.config, name):
-                setattr(plan.config, name, self.layers)
-                break
+        set_layer_count(plan.config, self.layers)
 
     def apply(self, artifact: Artifact, context: Context) -> Artifact:
         """Return the pruned model; notes say what each layer is left with."""
@@ -143,7 +144,7 @@ class Prune(Pass):
         return artifact if self.recover is None else recover(artifact, context, self.recover)
 
     def _drop_layers(self, artifact: Artifact, context: Context) -> None:
-        from compress.architectures import layers_of
+        from compress.architectures import layer_count_of
         from compress.pruning.layer_effect import drop_by_effect
         from compress.pruning.layers import evenly_spaced, keep_layers
 
@@ -154,7 +155,7 @@ class Prune(Pass):
             assert examples is not None
             kept = drop_by_effect(model, self.layers, examples.inputs)
         else:
-            kept = evenly_spaced(len(layers_of(model)), self.layers)
+            kept = evenly_spaced(layer_count_of(model.config), self.layers)
             keep_layers(model, kept)
         context.notes.append(f"layers kept (from 0): {' '.join(map(str, kept))}")
 
@@ -167,11 +168,11 @@ class Prune(Pass):
         context.notes.append(f"hidden width: {self.hidden}")
 
     def _cut_units(self, artifact: Artifact, context: Context) -> None:
-        from compress.pruning.parts import attentions_of, feed_forwards_of, total_parameters
+        from compress.pruning.parts import attentions_of, feed_forwards_of, parts_of, total_parameters
         from compress.pruning.run import Budget, prune_units
 
         model = artifact.model
-        parts = [*attentions_of(model), *feed_forwards_of(model)]
+        parts = parts_of(model)
         if not parts:
             raise InputError(
                 "no heads or neurons were found that can be removed",
@@ -197,7 +198,7 @@ class Prune(Pass):
         )
         heads = [part.units for part in attentions_of(model)]
         neurons = [part.units for part in feed_forwards_of(model)]
-        left = total_parameters(model, [*attentions_of(model), *feed_forwards_of(model)])
+        left = total_parameters(model, parts_of(model))
         context.notes.append(f"heads left per layer: {' '.join(map(str, heads))}")
         context.notes.append(f"FFN neurons left per layer: {' '.join(map(str, neurons))}")
         context.notes.append(

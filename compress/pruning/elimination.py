@@ -123,7 +123,8 @@ def compensated(weight: Tensor, gram: Tensor, kept: Tensor) -> Tensor:
 def root(matrix: Tensor) -> Tensor:
     """Return R with Rᵀ R = `matrix`, positive semi-definite (n, n); a singular one is no special case."""
     values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
-    return values.clamp_min(0).sqrt()[:, None] * vectors.T
+    rooted: Tensor = values.clamp_min(0).sqrt()[:, None] * vectors.T
+    return rooted
 
 
 def _costs(seen: Tensor, inverse: Tensor, width: int) -> Tensor:

@@ -33,6 +33,11 @@ def feed_forwards_of(model: PreTrainedModel) -> list[FeedForward]:
     return [part for block in blocks(model) for part in block.feed_forwards if not part.obstacle]
 
 
+def parts_of(model: PreTrainedModel) -> list[Part]:
+    """Return all parts that units can be taken from."""
+    return [*attentions_of(model), *feed_forwards_of(model)]
+
+
 def unit_width(part: Part) -> int:
     """Return how many inputs of `part.output` belong to one unit."""
     return part.unit_width if isinstance(part, Attention) else 1
