@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench setup lock clean
+.PHONY: demo test lint bench bench-no-retraining setup lock clean
 
 demo: setup  ## run the main job on real input and print the table
 	$(BIN)/python cli.py run recipes/quickstart.yaml
@@ -18,6 +18,9 @@ lint: setup  ## style and types
 
 bench: setup  ## time the toolkit itself and print one table
 	$(BIN)/python -m bench.speed
+
+bench-no-retraining: setup  ## accuracy without retraining beside the peers, each in its own environment; hours
+	$(BIN)/python -m bench.no_retraining
 
 setup: $(VENV)/.done
 
