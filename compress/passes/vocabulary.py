@@ -25,6 +25,10 @@ class Vocabulary(Pass):
     training text. Elsewhere a word falls into smaller pieces that stayed: special tokens, single characters and
     bytes never go. Notes say what share of held-out text that is. The idea is TextPruner's (Yang et al. 2022).
 
+    About as large a share of new text are pieces never seen as of the training text are pieces seen once
+    (Good-Turing), so with `min_count: 2` both fall apart alike, and a `finetune` or `distill` after it teaches
+    the model to read such words.
+
     Example:
         - {pass: vocabulary}
         - {pass: vocabulary, min_count: 1, max_size: 10000, keep: words.txt}
