@@ -23,7 +23,7 @@ from compress.artifact import content_hash
 from compress.errors import CompressError
 
 # What decides our own results besides the script.
-_OWN_CODE = ("architectures", "factorization", "layers", "passes", "pruning", "tasks")
+_OWN_CODE = ("architectures", "calibration", "factorization", "layers", "passes", "pruning", "tasks")
 
 
 @dataclass(frozen=True)

@@ -52,8 +52,8 @@ class DenseModel:
 
 MODELS = {
     "l6-mr": DenseModel("minilm-l6", "movie-reviews", epochs=3, learning_rate=1e-4, max_length=64, dropout=0),
-    "l6-r8": DenseModel("minilm-l6", "reuters-r8", epochs=2, learning_rate=5e-5, max_length=128),
-    "mpnet-mr": DenseModel("mpnet-base", "movie-reviews", epochs=1, learning_rate=3e-5, max_length=64),
+    "l6-r8": DenseModel("minilm-l6", "reuters-r8", epochs=2, learning_rate=5e-5, max_length=128, dropout=0),
+    "mpnet-mr": DenseModel("mpnet-base", "movie-reviews", epochs=1, learning_rate=3e-5, max_length=64, dropout=0),
 }
 
 
