@@ -1,7 +1,7 @@
 """Timing a model's layers at a few sizes, and the costs of parts that explain the times.
 
-A handful of variants of the model (two of its layers, at a small grid of head counts and feed-forward widths, and
-the whole model) are exported and timed in turns, each in a worker process of the bench. The time of a
+A handful of variants of the model (its two widest layers, at a small grid of head counts and feed-forward widths, and
+the whole model) are exported and timed in turns, in the ONNX Runtime session of a bench. The time of a
 variant is taken for a sum of what its parts cost. That a layer costs the same wherever it stands, whatever
 the others have, is what makes the table small; runtimes that run one operator after the other behave so.
 """
@@ -9,33 +9,42 @@ the others have, is what makes the table small; runtimes that run one operator a
 from __future__ import annotations
 
 import copy
+import random
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import nn
 
 from compress.architectures import positions_of
 from compress.architectures.blocks import Attention, FeedForward, blocks
 from compress.display import progress
 from compress.errors import CompressError, InputError
+from compress.exporting import export_onnx
+from compress.exporting.examples import example
+from compress.pruning.layers import keep_layers
+from compress.pruning.surgery import keep_heads, keep_neurons
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from transformers import PreTrainedModel
 
     from compress.artifact import Artifact
-    from compress.benchmark.statistics import Floats
+    from compress.benchmark.engines import Inputs
 
 _HEADS = (0, 1 / 4, 1 / 2, 3 / 4, 1)  # shares of the largest layer's; one head at least
 _NEURONS = (1 / 16, 1 / 4, 1 / 2, 3 / 4, 1)
 _MULTIPLE = 8  # of neurons, as what is left after pruning has
-_LAYERS = 2
 _ROWS = 4096  # of token embeddings that a variant keeps: a table's length takes memory, no time
-_ROUNDS, _SECONDS = 40, 20.0
+_ROUNDS, _LEAST_ROUNDS, _SECONDS = 100, 5, 20.0
+_RUNS = 3  # in one turn
+_QUANTILE = 0.25  # of a variant's runs: what disturbs them only makes them longer
 
 Points = tuple[tuple[int, float], ...]
 
@@ -69,10 +78,18 @@ def measure(
             remedy=f"Give at most {positions}.",
         )
     levels = grid(artifact.model)
+    sizes: list[Sizes] = []
+    files: list[Path] = []
     with tempfile.TemporaryDirectory(prefix="compress-latency-") as work:
-        sizes, files = _export(artifact, levels, Path(work))
-        milliseconds = time_files(artifact, files, batch_size, sequence_length, threads)
-    return fit(sizes, milliseconds, levels)
+        with progress("export variants to time", len(levels.attention) + len(levels.feed_forward)) as advance:
+            for model in variants(artifact.model, levels):
+                files.append(_export(artifact.evolve(model=model), Path(work) / str(len(files))))
+                sizes.append(Sizes.of(model))
+                advance(1)
+        rows = [sequence_length] * batch_size
+        tokens = example(model, artifact.tokenizer, rows, torch.Generator().manual_seed(0))
+        times = time_files(files, {name: ids.numpy() for name, ids in tokens.items()}, threads)
+    return fit(sizes, times, levels)
 
 
 def grid(model: PreTrainedModel) -> Sizes:
@@ -100,7 +117,7 @@ def variants(model: PreTrainedModel, levels: Sizes) -> Iterator[PreTrainedModel]
     """
     whole = copy.deepcopy(model).to("cpu").float()  # type: ignore[arg-type]
     _shorten_embedding(whole)
-    cut = _first_layers(whole)
+    cut = _two_layers(whole)
     if cut is not None:
         yield whole
     full = Sizes((levels.attention[-1],), (levels.feed_forward[-1],))
@@ -113,9 +130,7 @@ def variants(model: PreTrainedModel, levels: Sizes) -> Iterator[PreTrainedModel]
 
 
 def _shorten_embedding(model: PreTrainedModel) -> None:
-    """Cut a long table of token embeddings, which ten processes would each hold, where no special id is lost."""
-    from torch import nn
-
+    """Cut a long table of token embeddings, of which ten are in memory at once, where no special id is lost."""
     config = model.config
     special = [config.pad_token_id, config.eos_token_id, config.bos_token_id]
     try:
@@ -127,22 +142,24 @@ def _shorten_embedding(model: PreTrainedModel) -> None:
         table.num_embeddings = len(table.weight)
 
 
-def _first_layers(model: PreTrainedModel) -> PreTrainedModel | None:
-    """Return the model with two layers alone; None where that leaves no fewer."""
-    from compress.pruning.layers import keep_layers
-
-    present = len(blocks(model))
+def _two_layers(model: PreTrainedModel) -> PreTrainedModel | None:
+    """Return the model with its two widest layers alone; None where that leaves no fewer."""
+    layers = blocks(model)
+    width = [
+        sum(part.units * part.unit_width for part in layer.attentions)
+        + sum(part.units for part in layer.feed_forwards)
+        for layer in layers
+    ]
+    widest = sorted(range(len(layers)), key=lambda index: -width[index])[:2]
     cut = copy.deepcopy(model)
     try:
-        keep_layers(cut, range(_LAYERS))
+        keep_layers(cut, sorted(widest))
     except InputError:  # the family cannot drop layers, or has so few
         return None
-    return cut if len(blocks(cut)) < present else None
+    return cut if len(blocks(cut)) < len(layers) else None
 
 
 def _shrink(model: PreTrainedModel, heads: int, neurons: int) -> None:
-    from compress.pruning.surgery import keep_heads, keep_neurons
-
     for layer in blocks(model):
         for attention in layer.attentions:
             if attention.units > heads and not attention.obstacle:
@@ -152,62 +169,39 @@ def _shrink(model: PreTrainedModel, heads: int, neurons: int) -> None:
                 keep_neurons(model, feed_forward, range(neurons))
 
 
-def _export(artifact: Artifact, levels: Sizes, work: Path) -> tuple[list[Sizes], list[Path]]:
-    from compress.exporting import export_onnx
-
-    sizes: list[Sizes] = []
-    files: list[Path] = []
-    count = len(levels.attention) + len(levels.feed_forward)
+def _export(artifact: Artifact, folder: Path) -> Path:
     try:
-        with progress("export variants to time", count) as advance:
-            for model in variants(artifact.model, levels):
-                files.append(export_onnx(artifact.evolve(model=model), work / str(len(files))))
-                sizes.append(Sizes.of(model))
-                advance(1)
+        return export_onnx(artifact, folder)
     except CompressError as error:
         raise InputError(
-            f"its layers cannot be timed, since it has no ONNX export: {error.cause}",
+            f"its layers cannot be timed, as it has no ONNX export: {error.cause}",
             place=error.place or artifact.model.config.model_type,
             remedy="Give the shares of heads and neurons to remove in place of a speedup.",
         ) from error
-    return sizes, files
 
 
-def time_files(
-    artifact: Artifact, files: Sequence[Path], batch_size: int, sequence_length: int, threads: int
-) -> list[float]:
-    """Return each file's milliseconds, timed in turns as in a bench; a file's folder takes the logs."""
-    from compress.benchmark.config import BenchConfig
-    from compress.benchmark.latency import measure, shapes_of, write_inputs
-    from compress.benchmark.pool import Worker
-    from compress.benchmark.targets import Entry, Target
+def time_files(files: Sequence[Path], inputs: Inputs, threads: int) -> list[float]:
+    """Return each file's milliseconds, timed in turns in the session that a bench opens.
 
-    config = BenchConfig(
-        runtimes=("onnxruntime",),
-        batch_sizes=(batch_size,),
-        sequence_lengths=(sequence_length,),
-        threads=threads,
-        rounds=_ROUNDS,
-        seconds=_SECONDS,
-    )
-    shapes, folder = shapes_of(config), files[0].parent
-    rows = min(_ROWS, artifact.model.config.vocab_size)
-    padding = {artifact.model.config.pad_token_id} - {None}
-    inputs = write_inputs(shapes, rows, padding, 0, folder)
-    with ExitStack() as stack:
-        workers = []
-        for number, file in enumerate(files):
-            entry = Entry(Target(f"variant {number}", file.parent), "onnxruntime")
-            worker = stack.enter_context(Worker(entry, file, config, folder / f"{number}.log"))
-            worker.receive()
-            workers.append(worker)
-        times = measure(workers, [shapes] * len(files), inputs, config, seed=0)
-    return typical([times[number, shapes[0]] for number in range(len(files))])
+    One thread's time is its processor time, which other processes lengthen far less than the clock's.
+    """
+    from compress.benchmark.onnx_engine import OnnxEngine
 
-
-def typical(times: Sequence[Floats]) -> list[float]:
-    """Return one time each for several (rounds, runs) of times taken in the same rounds."""
-    return [float(np.median(one)) for one in times]
+    clock = time.thread_time_ns if threads == 1 else time.perf_counter_ns
+    order, engines = random.Random(0), [OnnxEngine(file, threads, "cpu") for file in files]
+    times: list[list[int]] = [[] for _ in files]
+    began, rounds = time.monotonic(), 0
+    with progress("time variants", _ROUNDS) as advance:
+        while rounds < _ROUNDS and (rounds < _LEAST_ROUNDS or time.monotonic() - began < _SECONDS):
+            for number in order.sample(range(len(engines)), len(engines)):
+                for run in range(_RUNS + 1):
+                    start = clock()
+                    engines[number].predict(inputs)
+                    if run:  # the first finds the caches full of another model
+                        times[number].append(clock() - start)
+            rounds += 1
+            advance(1)
+    return [float(np.quantile(one, _QUANTILE)) / 1e6 for one in times]
 
 
 def fit(sizes: Sequence[Sizes], milliseconds: Sequence[float], levels: Sizes) -> tuple[Points, Points, float]:
@@ -260,6 +254,6 @@ def _filled(units: Sequence[int], bounds: Sequence[int]) -> list[float]:
     return [float(np.clip((spread - low) / (high - low), 0, 1).sum()) for low, high in pairwise(bounds)]
 
 
-def _points(bounds: Sequence[int], base: float, steps: Floats) -> Points:
+def _points(bounds: Sequence[int], base: float, steps: NDArray[np.float64]) -> Points:
     costs = base + np.concatenate([[0.0], np.cumsum(steps)])
     return tuple((bound, float(cost)) for bound, cost in zip(bounds, costs, strict=True))
