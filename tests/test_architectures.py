@@ -13,7 +13,7 @@ from compress.architectures import blocks, layer_count_of, layers_of
 from compress.architectures.blocks import Rows
 from compress.architectures.reading import features
 from compress.errors import InputError
-from compress.factorization.linear import factorized
+from compress.factorization.run import split
 from compress.layers import BiasHeads, Int8Linear, LowRankLinear
 from compress.layers.dense import as_linear
 from compress.pruning.layers import keep_layers
@@ -62,14 +62,14 @@ def prune(model, masked):
             keep_neurons(model, part, range(index % 2, part.units, 2))
 
 
-def split(model, rank=5):
+def factorized(model, rank=5):
     """Make every projection of the first block low-rank."""
     block = blocks(model)[0]
     rows = [row for part in block.attentions for row in (part.query, part.key, part.value)]
     rows += [row for part in block.feed_forwards for row in part.inputs]
     outputs = [part.output for part in (*block.attentions, *block.feed_forwards)]
     for name in {*(row.module for row in rows), *outputs}:
-        model.set_submodule(name, factorized(as_linear(model.get_submodule(name)), rank))
+        model.set_submodule(name, split(as_linear(model.get_submodule(name)), rank))
     return model
 
 
@@ -166,7 +166,7 @@ def test_discovery_leaves_the_random_state_alone():
 
 @pytest.mark.parametrize("family", ZOO)
 def test_low_rank_pairs_are_cut_at_their_outer_factor(family, tmp_path):
-    model, masked = split(named(family)), split(named(family))
+    model, masked = factorized(named(family)), factorized(named(family))
     prune(model, masked)
     torch.testing.assert_close(logits(model), logits(masked), atol=1e-4, rtol=1e-4)
     assert any(isinstance(module, LowRankLinear) for module in model.modules())

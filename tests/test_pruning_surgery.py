@@ -7,7 +7,7 @@ from torch import nn
 
 from compress.architectures import blocks
 from compress.errors import InputError
-from compress.factorization.linear import factorized
+from compress.factorization.run import split
 from compress.layers import LowRankLinear
 from compress.pruning.layers import evenly_spaced, keep_layers
 from compress.pruning.surgery import keep_heads, keep_neurons
@@ -21,18 +21,18 @@ def feed_forward(model, layer):
     return blocks(model)[layer].feed_forwards[0]
 
 
-def split(model, rank=6):
+def factorized(model, rank=6):
     """Make every linear layer of the first transformer layer low-rank."""
     heads, feed = attention(model, 0), feed_forward(model, 0)
     rows = (heads.query, heads.key, heads.value, *feed.inputs)
     for name in (*(row.module for row in rows), heads.output, feed.output):
-        model.set_submodule(name, factorized(model.get_submodule(name), rank))
+        model.set_submodule(name, split(model.get_submodule(name), rank))
     return model
 
 
 def test_a_pair_that_became_larger_than_its_matrix_is_merged():
     # Rank 6 of 32×32 saves (384 < 1024); of the 8×32 left by one head it does not (240 < 256) at rank 7.
-    model = split(tiny_model("bert"), rank=7)
+    model = factorized(tiny_model("bert"), rank=7)
     keep_heads(model, attention(model, 0), [2])
     assert type(model.bert.encoder.layer[0].attention.self.query) is nn.Linear
     assert isinstance(model.bert.encoder.layer[0].intermediate.dense, LowRankLinear)
@@ -59,8 +59,8 @@ def drop_a_layer(model):
     [
         (prune_some,),
         (prune_some, prune_more),
-        (split, prune_some),
-        (prune_some, split),
+        (factorized, prune_some),
+        (prune_some, factorized),
         (prune_some, drop_a_layer),
         (drop_a_layer,),
     ],

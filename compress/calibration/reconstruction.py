@@ -115,7 +115,11 @@ def least_squares(
 
 
 def set_weights(linear: nn.Linear, weight: Tensor, mean_x: Tensor, mean_y: Tensor) -> None:
-    """Give a layer a weight and the bias that goes with it (see `least_squares`)."""
-    linear.weight.data.copy_(weight)
-    if linear.bias is not None:
-        linear.bias.data.copy_(mean_y - weight @ mean_x)
+    """Give a layer a weight and the bias that goes with it (see `least_squares`).
+
+    They are new parameters: targets hold the old ones.
+    """
+    old, bias = linear.weight, linear.bias
+    linear.weight = nn.Parameter(weight.to(old), requires_grad=old.requires_grad)
+    if bias is not None:
+        linear.bias = nn.Parameter((mean_y - weight @ mean_x).to(bias), requires_grad=bias.requires_grad)

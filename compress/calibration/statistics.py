@@ -54,19 +54,21 @@ class LinearStatistics:
 
 @dataclass
 class _Sums:
-    weight: float = 0.0
     examples: int = 0
     first: Tensor | float = 0.0
     second: Tensor | float = 0.0
+    plain_first: Tensor | float = 0.0
+    plain_second: Tensor | float = 0.0
     gradients: Tensor | float = 0.0
-    tokens: list[Tensor] = field(default_factory=list)
+    tokens: list[Tensor] = field(default_factory=list)  # ‖J_t‖², or ones
     calls: int = 0
     outputs: int = 0
 
 
 def valid_tokens(x: Tensor, mask: Tensor | None) -> Tensor:
     """Return the rows (tokens, width) of x (examples, length, width) that are no padding."""
-    return x[mask.bool()] if mask is not None and x.shape[:-1] == mask.shape else x.flatten(0, -2)
+    rows = x.flatten(0, -2)  # some layers see their tokens as (examples · length, width)
+    return rows[mask.flatten().bool()] if mask is not None and len(rows) == mask.numel() else rows
 
 
 def weights_of_tokens(statistics: Mapping[str, LinearStatistics], name: str, x: Tensor) -> Tensor | None:
@@ -89,7 +91,7 @@ def measure(
     """Run `model` over batches and measure its linear layers `names`.
 
     One forward pass a batch and, with gradients, as many backward passes through activations as the answer has
-    free directions, four at most. Memory is 8 bytes times in² + out² a layer, time linear in tokens and layers;
+    free directions, four at most. Memory is 8 bytes times 2 in² + out² a layer, time linear in tokens and layers;
     sums are float64.
 
     Args:
@@ -188,34 +190,34 @@ def _add(
         total.calls = len(pairs)
         for call, (x, output) in enumerate(pairs):
             rows = valid_tokens(x, mask).double()
-            if name in weights:
-                weight = valid_tokens(weights[name][call][..., None], mask)[:, 0]
-                weight = weight + EVERY_TOKEN * weight.mean()
-                total.tokens.append(weight)
-            else:
-                weight = rows.new_ones(len(rows))
-            weighted = rows * weight[:, None]
-            total.weight += float(weight.sum())
-            total.first = total.first + weighted.sum(0)
-            total.second = total.second + rows.T @ weighted
             total.outputs = output.shape[-1]
+            total.plain_first = total.plain_first + rows.sum(0)
+            total.plain_second = total.plain_second + rows.T @ rows
+            if name not in weights:
+                total.tokens.append(rows.new_ones(len(rows)))
+                continue
+            weight = valid_tokens(weights[name][call][..., None], mask)
+            total.tokens.append(weight[:, 0])
+            total.first = total.first + (rows * weight).sum(0)
+            total.second = total.second + rows.T @ (rows * weight)
 
 
 def _statistics(total: _Sums) -> LinearStatistics:
-    assert isinstance(total.first, Tensor)
-    assert isinstance(total.second, Tensor)
-    scale = 1 / max(total.weight, torch.finfo(torch.float64).tiny)
-    mean = total.first * scale
-    gram = total.second * scale - torch.outer(mean, mean)
+    measured = isinstance(total.gradients, Tensor)
+    tokens = torch.cat(total.tokens)
+    every = EVERY_TOKEN * tokens.mean() if measured else 1.0
+    weights = tokens + every if measured else tokens
+    scale = 1 / weights.sum().clamp_min(torch.finfo(weights.dtype).tiny)
+    mean = (total.first + every * total.plain_first) * scale
+    gram = (total.second + every * total.plain_second) * scale - torch.outer(mean, mean)
     if isinstance(total.gradients, Tensor):
         sensitivity = total.gradients / max(total.examples, 1)
         sensitivity.diagonal().add_(EVERY_OUTPUT * sensitivity.diagonal().mean())
-        tokens = torch.cat(total.tokens)
-        tokens = tokens / tokens.mean().clamp_min(torch.finfo(tokens.dtype).tiny)
+        weights = weights / weights.mean().clamp_min(torch.finfo(weights.dtype).tiny)
     else:
         sensitivity = torch.eye(total.outputs, dtype=torch.float64, device=mean.device)
-        tokens = mean.new_empty(0)
-    return LinearStatistics(mean, (gram + gram.T) / 2, sensitivity, tokens, total.calls)
+        weights = mean.new_empty(0)
+    return LinearStatistics(mean, (gram + gram.T) / 2, sensitivity, weights, total.calls)
 
 
 @contextmanager

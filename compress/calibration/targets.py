@@ -60,17 +60,17 @@ def record_targets(
     mask = batch.get("attention_mask")
     found: dict[str, Target] = {}
     calls: dict[str, int] = {}
-    shared: dict[int, Tensor] = {}
+    shared: dict[int, tuple[Tensor, Tensor]] = {}
 
     def read(module: nn.Module, name: str, inputs: Tensor) -> None:
         calls[name] = calls.get(name, 0) + 1
         if name in norms:
             return
         if inputs.data_ptr() not in shared:
-            shared.clear()  # only neighbours share an input, and an address may be used again
-            shared[inputs.data_ptr()] = valid_tokens(inputs, mask)
+            shared.clear()  # only neighbours share an input
+            shared[inputs.data_ptr()] = inputs, valid_tokens(inputs, mask)  # held: its address stays its own
         dense = as_linear(module, name)
-        found[name] = Target("", shared[inputs.data_ptr()], dense.weight.detach(), dense.bias)
+        found[name] = Target("", shared[inputs.data_ptr()][1], dense.weight, dense.bias)
 
     readers = {norm: name for name, norm in norms.items()}
 

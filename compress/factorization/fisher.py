@@ -55,7 +55,7 @@ def fisher_weights(
                 for name in seen:
                     # (examples, out, in): an example's gradient is summed over its tokens and calls first
                     whole = sum(
-                        torch.einsum("bto,bti->boi", gradient, x)
+                        torch.einsum("bto,bti->boi", *(_by_example(z, len(labels)) for z in (gradient, x)))
                         for gradient, (other, x, _) in zip(gradients, calls, strict=True)
                         if other == name
                     )
@@ -66,3 +66,8 @@ def fisher_weights(
         for handle in handles:
             handle.remove()
     return {name: total / max(examples, 1) for name, total in sums.items()}
+
+
+def _by_example(x: Tensor, examples: int) -> Tensor:
+    """Return (examples, tokens, width): some layers see their tokens as (examples · tokens, width)."""
+    return x.reshape(examples, -1, x.shape[-1])

@@ -12,7 +12,6 @@ from compress.architectures import blocks
 from compress.calibration.reconstruction import least_squares, reconstruct, set_weights
 from compress.calibration.statistics import LinearStatistics, measure, weights_of_tokens
 from compress.calibration.targets import record_targets
-from compress.errors import InputError
 from compress.factorization.fisher import fisher_weights
 from compress.factorization.ranks import Matrix, spread_ranks, uniform_rank
 from compress.factorization.svd import discarded, truncate_svd
@@ -79,7 +78,9 @@ def factorize_linears(
     statistics = _statistics(artifact, names, method, examples)
     ranks = _ranks(model, names, pairs, statistics, method, keep)
     solved = rebuild and examples is not None
-    targets = record_targets(model, examples.whole, names) if solved and examples is not None else {}
+    # A pair that stays is not solved: what comes after it is solved for the pair as it is.
+    open_ = [name for name in names if ranks[name] is not None or name not in pairs]
+    targets = record_targets(model, examples.whole, open_) if solved and examples is not None else {}
     for name in names:
         rank = ranks[name]
         linear = model.get_submodule(name)
@@ -184,10 +185,13 @@ def _ranks(
         assert isinstance(linear, nn.Linear)
         present = pairs[name].rank if name in pairs else None
         if method == "kfac":
-            seen = statistics[name]
+            seen = statistics.get(name)
+            if seen is None:  # no example reaches it
+                ranks[name] = None
+                continue
             errors = discarded(linear.weight, seen.gram, seen.sensitivity)
             matrices[name] = Matrix(linear.in_features, linear.out_features, errors, present)
             continue
         rank = uniform_rank(linear.in_features, linear.out_features, keep)
         ranks[name] = None if present is not None and rank >= present else rank
-    return spread_ranks(matrices, keep, "factorize") if method == "kfac" else ranks
+    return ranks | spread_ranks(matrices, keep, "factorize")

@@ -73,7 +73,7 @@ def discarded(weight: Tensor, gram: Tensor, sensitivity: Tensor) -> Tensor:
 def _roots(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Return the symmetric root of a damped matrix and its inverse."""
     values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
-    floor = (DAMPING * values.mean()).clamp_min(torch.finfo(matrix.dtype).tiny)
+    floor = (DAMPING * values.mean()).clamp_min(1e-30)  # outputs that nothing reads have no metric at all
     root = values.clamp_min(float(floor)).sqrt()
     return vectors * root @ vectors.T, vectors / root @ vectors.T
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
@@ -90,8 +90,8 @@ class Factorize(Pass):
         from compress.tasks.inputs import encode
 
         assert self.embeddings is not None
-        table = artifact.model.get_input_embeddings()
-        rows, width = table.weight.shape
+        table: Any = artifact.model.get_input_embeddings()
+        rows, width = table.num_embeddings, table.embedding_dim
         rank = uniform_rank(rows, width, self.embeddings)
         counts = None
         if context.data is not None and artifact.manifest.task is not None:

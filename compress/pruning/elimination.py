@@ -66,12 +66,8 @@ def surgeon(weight: Tensor, gram: Tensor, sensitivity: Tensor, width: int) -> El
     Returns:
         Errors are E‖Δanswer‖² by that estimate.
     """
-    columns = weight.shape[1]
-    units = columns // width
-    eye = torch.eye(columns, dtype=torch.float64, device=weight.device)
-    gram = gram.double()
-    energy = gram.diagonal().mean().clamp_min(torch.finfo(torch.float64).tiny)
-    inverse = torch.linalg.inv(gram + DAMPING * energy * eye)
+    units = weight.shape[1] // width
+    inverse = torch.linalg.inv(_damped(gram))
     seen = root(sensitivity.double()) @ weight.double()  # the rows in which S is the identity
     alive = torch.ones(units, dtype=torch.bool, device=weight.device)
     at_once = max(1, units // _STEPS)
@@ -112,9 +108,7 @@ def compensated(weight: Tensor, gram: Tensor, kept: Tensor) -> Tensor:
     Returns:
         (out, kept) float64.
     """
-    gram = gram.double()
-    energy = gram.diagonal().mean().clamp_min(torch.finfo(torch.float64).tiny)
-    damped = gram + DAMPING * energy * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    damped = _damped(gram)
     rows = weight.double() @ damped[:, kept]
     solution: Tensor = torch.linalg.solve(damped[kept][:, kept], rows.T)
     return solution.T
@@ -125,6 +119,13 @@ def root(matrix: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
     rooted: Tensor = values.clamp_min(0).sqrt()[:, None] * vectors.T
     return rooted
+
+
+def _damped(gram: Tensor) -> Tensor:
+    """Return the Gram matrix with `DAMPING` in float64; one of inputs that never vary can be inverted too."""
+    gram = gram.double()
+    energy = gram.diagonal().mean().clamp_min(1e-30)
+    return gram + DAMPING * energy * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
 
 
 def _costs(seen: Tensor, inverse: Tensor, width: int) -> Tensor:

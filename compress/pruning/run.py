@@ -79,6 +79,7 @@ def prune_units(
     names = [part.output for part in _parts(model)]
     targets = record_targets(model, examples.whole, names) if rebuild and examples is not None else {}
     goals = {kind: _goal(model, budget, kind) for kind in _kinds(budget)}
+    whole = {kind: _costs(model, budget, kind) for kind in goals}
     for step in range(1, steps + 1):
         statistics: dict[str, LinearStatistics] = {}
         for kind, (start, goal) in goals.items():
@@ -86,13 +87,13 @@ def prune_units(
             if criterion == "obs":
                 assert examples is not None
                 statistics |= measure(model, examples.inputs, [part.output for part in parts])
-            orders = _eliminations(artifact, parts, criterion, examples, statistics, seed)
             cost = _cost(model, budget, kind)
+            orders = _eliminations(artifact, parts, cost, criterion, examples, statistics, seed)
+            left = (goal / start) ** (step / steps)
             if budget.scope == "local":
-                share = 1 - (goal / start) ** (1 / steps)
-                kept = within_parts(parts, orders, cost, share, _PLACE)
+                kept = within_parts(parts, orders, cost, whole[kind], left, _PLACE)
             else:
-                kept = across_parts(parts, orders, cost, start * (goal / start) ** (step / steps), _PLACE)
+                kept = across_parts(parts, orders, cost, start * left, _PLACE)
             cut(model, parts, kept, statistics if rebuild else {})
         if examples is not None and targets:
             reconstruct_outputs(model, examples.whole, targets, statistics)
@@ -136,10 +137,15 @@ def _cost(model: PreTrainedModel, budget: Budget, kind: str) -> Cost:
     return lambda part, units: units * unit[part.output]
 
 
+def _costs(model: PreTrainedModel, budget: Budget, kind: str) -> dict[str, float]:
+    """Return what each part costs as it is, by its output."""
+    cost = _cost(model, budget, kind)
+    return {part.output: cost(part, part.units) for part in _parts(model, kind)}
+
+
 def _goal(model: PreTrainedModel, budget: Budget, kind: str) -> tuple[float, float]:
     """Return what the parts cost at the start and what they may cost in the end."""
-    parts, cost = _parts(model, kind), _cost(model, budget, kind)
-    start = sum(cost(part, part.units) for part in parts)
+    start = sum(_costs(model, budget, kind).values())
     if budget.latency is None:
         share = getattr(budget, kind) if kind != "all" else budget.sparsity or budget.flops
         return start, start * (1 - share)
@@ -157,6 +163,7 @@ def _goal(model: PreTrainedModel, budget: Budget, kind: str) -> tuple[float, flo
 def _eliminations(
     artifact: Artifact,
     parts: Sequence[Part],
+    cost: Cost,
     criterion: Criterion,
     examples: Calibration | None,
     statistics: Mapping[str, LinearStatistics],
@@ -184,4 +191,10 @@ def _eliminations(
         else:
             score = criteria.fisher if criterion == "fisher" else criteria.taylor
             scores = score(model, parts, examples.batches, criteria.example_losses(artifact.task.kind))
-    return [by_score(score) for score in scores]
+    if criterion in ("fisher", "taylor"):
+        return [by_score(score) for score in scores]
+    # The others compare units of one part. Weighed by what a unit costs, a share of any part is worth as much.
+    return [
+        by_score(score * cost(part, part.units) / part.units)
+        for part, score in zip(parts, scores, strict=True)
+    ]

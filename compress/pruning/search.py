@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from compress.calibration.allocation import allocate
 from compress.errors import InputError
@@ -45,21 +45,34 @@ def across_parts(
 
 
 def within_parts(
-    parts: Sequence[Part], eliminations: Sequence[Elimination], cost: Cost, share: float, place: str
+    parts: Sequence[Part],
+    eliminations: Sequence[Elimination],
+    cost: Cost,
+    whole: Mapping[str, float],
+    left: float,
+    place: str,
 ) -> list[list[int]]:
-    """Take the same share of the cost from every part, or as near to it as its levels allow.
+    """Leave the same share of the cost of every part, or as near to it as its levels allow.
+
+    Args:
+        parts: what is cut.
+        eliminations: one for each part.
+        cost: of a part by its units.
+        whole: by a part's output, what the part cost at the start.
+        left: share of that which stays.
+        place: where to say an error is.
 
     Raises:
         InputError: the share leaves a part less than its floor.
     """
     kept = []
     for part, elimination in zip(parts, eliminations, strict=True):
-        counts, aim = levels(part), (1 - share) * cost(part, part.units)
-        if aim < cost(part, counts[0]) and 2 * aim < cost(part, counts[0]):
+        counts, aim = levels(part), left * whole[part.output]
+        if 2 * aim < cost(part, counts[0]):
             raise InputError(
-                f"taking {share:.0%} leaves less than {counts[0]} of {part.units} units",
+                f"taking {1 - left:.0%} leaves less than {counts[0]} of {part.units} units",
                 place=f"{place}: {part.output}",
-                remedy=f"At most {1 - cost(part, counts[0]) / cost(part, part.units):.0%} can go here.",
+                remedy=f"At most {1 - cost(part, counts[0]) / whole[part.output]:.0%} can go here.",
             )
         kept.append(elimination.kept(min(counts, key=lambda count: abs(cost(part, count) - aim))))
     return kept
