@@ -52,10 +52,11 @@ def factorized_embedding(
     if counts.shape != (rows,) or not counts.isfinite().all() or counts.min() < 0 or counts.max() == 0:
         raise ValueError(f"row weights have to be {rows} finite numbers, none negative and not all zero")
     counts = counts.to(embedding.weight.device, torch.float64)
-    root, inverse = _roots(metric, embedding.weight)
-    energy = root @ _gram(embedding.weight, counts + DAMPING * counts.mean()) @ root
+    root = _factor(metric, embedding.weight)
+    energy = root.T @ _gram(embedding.weight, counts + DAMPING * counts.mean()) @ root
     vectors = torch.linalg.eigh((energy + energy.T) / 2).eigenvectors.flip(1)[:, :rank]  # of largest first
-    narrow, widen = root @ vectors, inverse @ vectors  # (width, rank) each
+    narrow = root @ vectors  # (width, rank)
+    widen = torch.linalg.solve_triangular(root.T, vectors, upper=True)  # S⁻ᵀ V, (width, rank)
     table = torch.cat([part @ narrow for part in _chunks(embedding.weight)])
     tiny = torch.finfo(torch.float64).tiny
     scale = (table.norm(dim=0).clamp_min(tiny) / widen.norm(dim=0).clamp_min(tiny)).sqrt()
@@ -110,18 +111,19 @@ def _uses(module: nn.Module, table: nn.Embedding) -> bool:
     return any(parameter is table.weight for parameter in module.parameters(recurse=False))
 
 
-def _roots(metric: Tensor | None, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the symmetric square root of the damped metric and its inverse, both (width, width) float64."""
+def _factor(metric: Tensor | None, like: Tensor) -> Tensor:
+    """Return the lower triangular S with S Sᵀ the damped metric, (width, width) float64."""
     width = like.shape[1]
+    identity = torch.eye(width, dtype=torch.float64, device=like.device)
     if metric is None:
-        identity = torch.eye(width, dtype=torch.float64, device=like.device)
-        return identity, identity
-    exact = metric.to(like.device, torch.float64)
-    if exact.shape != (width, width) or not exact.isfinite().all() or exact.trace() <= 0:
-        raise ValueError(f"the metric has to be a finite positive matrix of shape {(width, width)}")
-    values, vectors = torch.linalg.eigh((exact + exact.T) / 2)
-    roots = (values.clamp_min(0) + DAMPING * exact.diagonal().mean()).sqrt()
-    return vectors * roots @ vectors.T, vectors / roots @ vectors.T
+        return identity
+    exact = metric.to(identity)
+    if exact.shape == (width, width):
+        root: Tensor
+        root, failed = torch.linalg.cholesky_ex(exact + DAMPING * exact.diagonal().mean() * identity)
+        if not failed and root.isfinite().all():
+            return root
+    raise ValueError(f"the metric has to be a finite positive matrix of shape {(width, width)}")
 
 
 def _gram(weight: Tensor, counts: Tensor) -> Tensor:

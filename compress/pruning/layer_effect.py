@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.architectures.reading import layer_names, row_of
+from compress.calibration.statistics import evaluating
 from compress.errors import InputError
 from compress.pruning.layers import evenly_spaced, keep_layers
 
@@ -83,7 +84,7 @@ def _logits(model: PreTrainedModel, batches: Sequence[dict[str, Tensor]]) -> lis
             place="layers",
             remedy="Give data, or choose layers evenly.",
         )
-    with torch.inference_mode(), _evaluating(model):
+    with torch.inference_mode(), evaluating(model):
         return [model(**batch).logits for batch in batches]
 
 
@@ -98,7 +99,7 @@ def _effects(
     layers = [model.get_submodule(name) for name in layer_names(model, stack)]
     gone = {index: _pass_over(layer) for index, layer in enumerate(layers) if index not in present}
     sums, count = dict.fromkeys(present, 0.0), 0
-    with torch.inference_mode(), _evaluating(model):
+    with torch.inference_mode(), evaluating(model):
         for batch, expected in zip(batches, reference, strict=True):
             calls: dict[int, tuple[Any, Any]] = {}
             recorders = {index: _recording(layers[index], index, calls) for index in present}
@@ -170,8 +171,8 @@ def _returning(value: Any) -> Forward:
 def _replaced(layers: Sequence[nn.Module], forwards: dict[int, Forward]) -> Iterator[None]:
     """Let layers run other functions in place of their forward pass; undone at the end."""
     before = {index: vars(layers[index]).get("forward") for index in forwards}
-    for index, forward in forwards.items():
-        layers[index].forward = forward
+    for index in forwards:
+        layers[index].forward = forwards[index]
     try:
         yield
     finally:
@@ -180,14 +181,3 @@ def _replaced(layers: Sequence[nn.Module], forwards: dict[int, Forward]) -> Iter
                 del layers[index].forward
             else:
                 layers[index].forward = forward
-
-
-@contextmanager
-def _evaluating(model: PreTrainedModel) -> Iterator[None]:
-    """Eval mode, undone at the end."""
-    training = model.training
-    model.train(False)
-    try:
-        yield
-    finally:
-        model.train(training)
