@@ -3,6 +3,11 @@
 import itertools
 from pathlib import Path
 
+import datasets
+from tiny_models import WORDS
+
+from compress.data import TextData
+
 NOUNS, GOOD, BAD = ("film", "plot", "cast"), ("good", "fine", "bright"), ("bad", "dull")
 VERBS, INTENSITY = ("is", "was"), ("", "very ")
 
@@ -19,3 +24,10 @@ def write_reviews(path: Path, pair: bool = False, labels=("negative", "positive"
         rows.append(f"{article} {noun} {verb} {much}{word}{second},{label}")
     path.write_text("\n".join([header, *rows]) + "\n")
     return path
+
+
+def tiny_data():
+    """48 texts of four of `tiny_tokenizer()`'s words, every split the same."""
+    texts = [" ".join(WORDS[i * step % len(WORDS)] for step in (1, 2, 4, 7)) for i in range(48)]
+    split = datasets.Dataset.from_dict({"text": texts, "label": [i % 2 for i in range(48)]})
+    return TextData("tiny", split, split, split, ("negative", "positive"), False, "0", ())
