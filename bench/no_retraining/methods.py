@@ -31,14 +31,14 @@ class Method:
         script: what runs it, see `bench/peers/protocol.py`. Beside a peer's script lies its
             `requirements.txt`; without one it runs in this environment.
         variant: which of the script's methods.
-        recovery: the training pass that follows, for one epoch; empty for none.
+        recovers: whether it trains for one epoch after.
     """
 
     title: str
     kind: Kind
     script: Path
     variant: str
-    recovery: Literal["", "labels", "teacher"] = ""
+    recovers: bool = False
 
     @property
     def requirements(self) -> Path | None:
@@ -49,7 +49,7 @@ class Method:
     @property
     def shares(self) -> tuple[float, ...]:
         """At which shares it is measured."""
-        return (RECOVERED_SHARE,) if self.recovery else SHARES[self.kind]
+        return (RECOVERED_SHARE,) if self.recovers else SHARES[self.kind]
 
 
 DENSE = "dense"
@@ -72,12 +72,12 @@ METHODS = {
     "ours-factorize": Method("**ours, factorized**", "factorize", OURS, "factorize"),
     "svd-whitened": Method("whitened SVD, uniform ranks", "factorize", PEERS / "svd" / "run.py", "whitened"),
     "svd-plain": Method("plain SVD, uniform ranks", "factorize", PEERS / "svd" / "run.py", "plain"),
-    "ours-prune-teacher": Method("ours, pruned, then teacher", "prune", OURS, "prune", "teacher"),
-    "ours-prune-labels": Method("ours, pruned, then labels", "prune", OURS, "prune", "labels"),
+    "ours-prune-teacher": Method("ours, pruned, teacher's answers", "prune", OURS, "prune-teacher", True),
+    "ours-prune-labels": Method("ours, pruned, labels alone", "prune", OURS, "prune-labels", True),
     "ours-factorize-teacher": Method(
-        "ours, factorized, then teacher", "factorize", OURS, "factorize", "teacher"
+        "ours, factorized, teacher's answers", "factorize", OURS, "factorize-teacher", True
     ),
     "ours-factorize-labels": Method(
-        "ours, factorized, then labels", "factorize", OURS, "factorize", "labels"
+        "ours, factorized, labels alone", "factorize", OURS, "factorize-labels", True
     ),
 }

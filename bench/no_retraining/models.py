@@ -32,7 +32,7 @@ class DenseModel:
     learning_rate: float
     max_length: int
     batch_size: int = 32
-    dropout: float | None = None  # None: the model's own
+    dropout: float = 0
 
     def arguments(self, out: Path) -> list[str]:
         """Return what `cli.py` trains it with."""
@@ -43,7 +43,7 @@ class DenseModel:
             "--learning-rate": self.learning_rate,
             "--batch-size": self.batch_size,
             "--max-length": self.max_length,
-            **({} if self.dropout is None else {"--dropout": self.dropout}),
+            "--dropout": self.dropout,
             "--seed": SEED,
             "--out": out,
         }
@@ -51,9 +51,9 @@ class DenseModel:
 
 
 MODELS = {
-    "l6-mr": DenseModel("minilm-l6", "movie-reviews", epochs=3, learning_rate=1e-4, max_length=64, dropout=0),
-    "l6-r8": DenseModel("minilm-l6", "reuters-r8", epochs=2, learning_rate=5e-5, max_length=128, dropout=0),
-    "mpnet-mr": DenseModel("mpnet-base", "movie-reviews", epochs=1, learning_rate=3e-5, max_length=64, dropout=0),
+    "l6-mr": DenseModel("minilm-l6", "movie-reviews", epochs=3, learning_rate=1e-4, max_length=64),
+    "l6-r8": DenseModel("minilm-l6", "reuters-r8", epochs=2, learning_rate=5e-5, max_length=128),
+    "mpnet-mr": DenseModel("mpnet-base", "movie-reviews", epochs=1, learning_rate=3e-5, max_length=64),
 }
 
 

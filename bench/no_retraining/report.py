@@ -48,10 +48,10 @@ def tables(records: Sequence[dict[str, Any]]) -> list[str]:
         ]
         for kind in HEADINGS:
             chosen = [r for r in own if METHODS[r["method"]].kind == kind]
-            plain = [r for r in chosen if not METHODS[r["method"]].recovery]
+            plain = [r for r in chosen if not METHODS[r["method"]].recovers]
             if plain:
                 lines += [*accuracy_table(plain, kind), *facts_table(plain, kind)]
-        recovered = [r for r in own if METHODS[r["method"]].recovery]
+        recovered = [r for r in own if METHODS[r["method"]].recovers]
         if recovered:
             lines += recovery_table(recovered)
     return lines
@@ -71,20 +71,20 @@ def accuracy_table(records: Iterable[dict[str, Any]], kind: Kind) -> list[str]:
 
 
 def facts_table(records: Iterable[dict[str, Any]], kind: Kind) -> list[str]:
-    """The share that was really reached, the seconds it took, and whether a fresh process loads the result."""
+    """The share really reached, the processor seconds it took, and whether a fresh process loads the result."""
     reached = (lambda r: 1 - r["kept"]) if kind == "prune" else (lambda r: r["kept"])
     return _table(
-        f"really {'removed' if kind == 'prune' else 'kept'}; seconds to compress; reloads with `from_pretrained`",
+        f"really {'removed' if kind == 'prune' else 'kept'}; processor seconds; reloads with `from_pretrained`",
         records,
         kind,
-        lambda r: f"{reached(r):.1%}; {r['seconds']:.1f} s; {_reload(r['reload'])}",
+        lambda r: f"{reached(r):.1%}; {r['cpu_seconds']:.1f} s; {_reload(r['reload'])}",
     )
 
 
 def recovery_table(records: Iterable[dict[str, Any]]) -> list[str]:
     """After one epoch of training."""
     lines = [
-        f"| after one epoch, {RECOVERED_SHARE:.0%} | accuracy (95%) | difference to dense (95%) | seconds |",
+        f"| after one epoch, {RECOVERED_SHARE:.0%} | accuracy (95%) | difference to dense (95%) | processor seconds |",
         "|---|---|---|---|",
     ]
     for r in records:
@@ -94,7 +94,7 @@ def recovery_table(records: Iterable[dict[str, Any]]) -> list[str]:
             else [
                 f"{r['accuracy']:.2f} {_interval(r['accuracy_ci95'])}",
                 f"{r['difference']:+.2f} {_interval(r['difference_ci95'])}",
-                f"{r['seconds']:.0f} + {r['recovery_seconds']:.0f}",
+                f"{r['cpu_seconds']:.0f}",
             ]
         )
         lines.append(f"| {METHODS[r['method']].title} | {' | '.join(cells)} |")
