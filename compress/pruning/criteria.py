@@ -116,7 +116,10 @@ def _mean_over_examples(
     examples = 0
     with evaluating(model), _masked(model, parts) as masks:
         for batch, labels in batches:
-            masks.clear()
+            for number, part in enumerate(parts):
+                masks[number] = torch.ones(
+                    len(labels), part.units, dtype=model.dtype, device=model.device, requires_grad=True
+                )
             total = loss(model(**batch).logits, labels).sum()  # the sum keeps each example's gradient whole
             gradients = torch.autograd.grad(total, [masks[index] for index in range(len(parts))])
             for accumulated, gradient in zip(sums, gradients, strict=True):
@@ -127,18 +130,15 @@ def _mean_over_examples(
 
 @contextmanager
 def _masked(model: PreTrainedModel, parts: Sequence[Part]) -> Iterator[dict[int, Tensor]]:
-    """Multiply masks of ones into every forward pass; yield them by the part's number.
-
-    Each is (examples, units) and requires a gradient.
-    """
+    """Multiply masks (examples, units), by the part's number, into every forward pass; yield the dict of them."""
     masks: dict[int, Tensor] = {}
 
     def hook(number: int, width: int) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
         def multiply(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-            x = inputs[0].unflatten(-1, (-1, width))  # (examples, tokens, units, width)
-            if number not in masks:
-                masks[number] = x.new_ones(x.shape[0], x.shape[2], requires_grad=True)
-            return ((x * masks[number][:, None, :, None]).flatten(-2), *inputs[1:])
+            x, mask = inputs[0], masks[number]
+            # Some layers see their tokens as (examples · tokens, width).
+            units = x.reshape(len(mask), -1, mask.shape[1], width)
+            return ((units * mask[:, None, :, None]).view(x.shape), *inputs[1:])
 
         return multiply
 
