@@ -56,6 +56,7 @@ _ROBERTA = {"cls_token": "<s>", "pad_token": "<pad>", "sep_token": "</s>", "unk_
 _S_PAIR = "<s> $A </s> </s> $B </s>"
 STYLES = {
     "bert": _BERT,
+    "mpnet": Style("wordpiece", _ROBERTA | {"unk_token": "[UNK]"}, "<s> $A </s>", _S_PAIR, lower=True),
     "roberta": Style("bytes", _ROBERTA, "<s> $A </s>", _S_PAIR),
     "gpt2": Style("bytes", {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}),
     "llama": Style(
@@ -99,7 +100,6 @@ STYLES = {
 SHARED = {
     "electra": "bert",
     "distilbert": "bert",
-    "mpnet": "bert",
     "mobilebert": "bert",
     "deberta-v3": "deberta-v2",
     "modernbert": "roberta",
@@ -108,6 +108,8 @@ SHARED = {
     "smollm": "gpt2",
     "qwen3": "qwen2",
     "qwen2_moe": "qwen2",
+    "mt5": "t5",
+    "mbart": "roberta",
 }
 
 
