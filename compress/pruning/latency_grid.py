@@ -12,8 +12,9 @@ import copy
 import random
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,13 +39,12 @@ if TYPE_CHECKING:
     from compress.artifact import Artifact
     from compress.benchmark.engines import Inputs
 
-_HEADS = (0, 1 / 4, 1 / 2, 3 / 4, 1)  # shares of the largest layer's; one head at least
-_NEURONS = (1 / 16, 1 / 4, 1 / 2, 3 / 4, 1)
+_HEADS = (0, 1 / 2, 1)  # shares of the largest layer's; one head at least
+_NEURONS = (1 / 16, 1 / 4, 1 / 2, 1)
 _MULTIPLE = 8  # of neurons, as what is left after pruning has
 _ROWS = 4096  # of token embeddings that a variant keeps: a table's length takes memory, no time
 _ROUNDS, _LEAST_ROUNDS, _SECONDS = 100, 5, 20.0
 _RUNS = 3  # in one turn
-_QUANTILE = 0.25  # of a variant's runs: what disturbs them only makes them longer
 
 Points = tuple[tuple[int, float], ...]
 
@@ -81,8 +81,10 @@ def measure(
     sizes: list[Sizes] = []
     files: list[Path] = []
     with tempfile.TemporaryDirectory(prefix="compress-latency-") as work:
-        with progress("export variants to time", len(levels.attention) + len(levels.feed_forward)) as advance:
-            for model in variants(artifact.model, levels):
+        makers = variants(artifact.model, levels)
+        with progress("export variants to time", len(makers)) as advance:
+            for make in makers:
+                model = make()
                 files.append(_export(artifact.evolve(model=model), Path(work) / str(len(files))))
                 sizes.append(Sizes.of(model))
                 advance(1)
@@ -110,23 +112,23 @@ def _levels(
     return tuple(sorted({level for level in rounded if level < largest} | {largest}))
 
 
-def variants(model: PreTrainedModel, levels: Sizes) -> Iterator[PreTrainedModel]:
-    """Yield the models to time: the whole one, then cut ones at each level, heads and neurons in turn.
+def variants(model: PreTrainedModel, levels: Sizes) -> list[Callable[[], PreTrainedModel]]:
+    """Return makers of the models to time: the whole one, then cut ones at each level, heads before neurons.
 
     Where layers cannot be dropped, or share their weights, the cut ones have all layers.
     """
     whole = copy.deepcopy(model).to("cpu").float()  # type: ignore[arg-type]
     _shorten_embedding(whole)
     cut = _two_layers(whole)
-    if cut is not None:
-        yield whole
-    full = Sizes((levels.attention[-1],), (levels.feed_forward[-1],))
-    pairs = [(heads, *full.feed_forward) for heads in levels.attention]
-    pairs += [(*full.attention, neurons) for neurons in levels.feed_forward[:-1]]
-    for heads, neurons in pairs:
-        variant = copy.deepcopy(whole if cut is None else cut)
-        _shrink(variant, heads, neurons)
-        yield variant
+    all_heads, all_neurons = levels.attention[-1], levels.feed_forward[-1]
+    sizes = [(heads, all_neurons) for heads in levels.attention]
+    sizes += [(all_heads, neurons) for neurons in levels.feed_forward[:-1]]
+    if cut is None:
+        return [partial(_shrunk, whole, *size) for size in sizes]
+    return [
+        partial(_shrunk, whole, all_heads, all_neurons),
+        *(partial(_shrunk, cut, *size) for size in sizes),
+    ]
 
 
 def _shorten_embedding(model: PreTrainedModel) -> None:
@@ -159,7 +161,9 @@ def _two_layers(model: PreTrainedModel) -> PreTrainedModel | None:
     return cut if len(blocks(cut)) < len(layers) else None
 
 
-def _shrink(model: PreTrainedModel, heads: int, neurons: int) -> None:
+def _shrunk(model: PreTrainedModel, heads: int, neurons: int) -> PreTrainedModel:
+    """Return a copy with no more than so many units in any part that can lose some."""
+    model = copy.deepcopy(model)
     for layer in blocks(model):
         for attention in layer.attentions:
             if attention.units > heads and not attention.obstacle:
@@ -167,6 +171,7 @@ def _shrink(model: PreTrainedModel, heads: int, neurons: int) -> None:
         for feed_forward in layer.feed_forwards:
             if feed_forward.units > neurons and not feed_forward.obstacle:
                 keep_neurons(model, feed_forward, range(neurons))
+    return model
 
 
 def _export(artifact: Artifact, folder: Path) -> Path:
@@ -183,7 +188,8 @@ def _export(artifact: Artifact, folder: Path) -> Path:
 def time_files(files: Sequence[Path], inputs: Inputs, threads: int) -> list[float]:
     """Return each file's milliseconds, timed in turns in the session that a bench opens.
 
-    One thread's time is its processor time, which other processes lengthen far less than the clock's.
+    One thread's time is its processor time, which other processes lengthen far less than the clock's. A file's
+    is the median over its turns of the fastest run.
     """
     from compress.benchmark.onnx_engine import OnnxEngine
 
@@ -194,14 +200,15 @@ def time_files(files: Sequence[Path], inputs: Inputs, threads: int) -> list[floa
     with progress("time variants", _ROUNDS) as advance:
         while rounds < _ROUNDS and (rounds < _LEAST_ROUNDS or time.monotonic() - began < _SECONDS):
             for number in order.sample(range(len(engines)), len(engines)):
-                for run in range(_RUNS + 1):
+                turn = []
+                for _ in range(_RUNS + 1):
                     start = clock()
                     engines[number].predict(inputs)
-                    if run:  # the first finds the caches full of another model
-                        times[number].append(clock() - start)
+                    turn.append(clock() - start)
+                times[number].append(min(turn[1:]))  # the first run finds the caches full of another model
             rounds += 1
             advance(1)
-    return [float(np.quantile(one, _QUANTILE)) / 1e6 for one in times]
+    return [float(np.median(fastest)) / 1e6 for fastest in times]
 
 
 def fit(sizes: Sequence[Sizes], milliseconds: Sequence[float], levels: Sizes) -> tuple[Points, Points, float]:
