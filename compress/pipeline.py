@@ -15,7 +15,7 @@ from compress.data import TextData, load_data
 from compress.data.config import DataConfig
 from compress.display import say
 from compress.errors import CompressError, FolderError, InputError
-from compress.manifest import PassRecord, hash_json, versions
+from compress.manifest import PassRecord, hash_file, hash_json, versions
 from compress.passes.base import Context, ModelPlan, Pass
 from compress.reload import is_int8
 from compress.sources import resolve_model
@@ -215,6 +215,7 @@ def _step_key(chain: Chain, step: Step, done: list[Path]) -> str:
     """Hash everything that decides a step's result."""
     inputs = [content_hash(chain.source), *(content_hash(folder) for folder in done)]
     inputs += [content_hash(resolve_model(name).path) for name in step.pass_.model_names()]
+    inputs += [hash_file(path) for path in step.pass_.input_files()]
     data = chain.data.fingerprint if chain.data else None
     options = step.pass_.model_dump(mode="json", by_alias=True)
     return hash_json([inputs, options, data, chain.seed, chain.device, versions()])

@@ -154,6 +154,7 @@ def vocabulary(
     min_count: Annotated[int | None, field(Vocabulary, "min_count")] = None,
     max_size: Annotated[int | None, field(Vocabulary, "max_size")] = None,
     keep: Annotated[Path | None, field(Vocabulary, "keep")] = None,
+    recover: Annotated[float | None, field(Vocabulary, "recover")] = None,
     data: Data = None,
     out: Out = None,
     seed: Seed = 0,
@@ -165,7 +166,7 @@ def vocabulary(
 
     Example: compress vocabulary runs/teacher --out runs/fewer-words
     """
-    pass_ = build(Vocabulary, min_count=min_count, max_size=max_size, keep=keep)
+    pass_ = build(Vocabulary, min_count=min_count, max_size=max_size, keep=keep, recover=recover)
     _run([pass_], model, out, _data(data), seed, device, json, quiet)
 
 

@@ -90,6 +90,10 @@ class Pass(BaseModel, ABC):
         """Return the models that the pass reads besides the one that comes in; their content decides too."""
         return ()
 
+    def input_files(self) -> tuple[Path, ...]:
+        """Return the files that options name; their content decides too."""
+        return ()
+
     @abstractmethod
     def apply(self, artifact: Artifact, context: Context) -> Artifact:
         """Return the changed artifact. The one that came in may be used up."""

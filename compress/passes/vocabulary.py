@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from compress.errors import InputError
 from compress.passes.base import Context, ModelPlan, Pass
+from compress.passes.recovery import check_recovery, recover
 
 if TYPE_CHECKING:
     import datasets
@@ -40,6 +41,14 @@ class Vocabulary(Pass):
     max_size: PositiveInt | None = Field(None, description="rows to keep at most, the most frequent first")
     keep: Path | None = Field(None, description="a file of words or texts, one a line, whose pieces all stay")
 
+    recover: PositiveFloat | None = Field(
+        None, description="epochs of training on the labels and on the answers of the model as it came in"
+    )
+
+    def input_files(self) -> tuple[Path, ...]:
+        """Return the file of words to keep."""
+        return () if self.keep is None else (self.keep,)
+
     def check(self, plan: ModelPlan) -> None:
         """Refuse a wrong order, missing data, a model without a vocabulary and a file that cannot be read."""
         if plan.quantized or plan.exported:
@@ -54,6 +63,7 @@ class Vocabulary(Pass):
             plan.refuse(
                 f"the config of {plan.config.model_type} has no vocab_size", "Drop this pass for this model."
             )
+        check_recovery(self.recover, plan)
         try:
             self._texts_to_keep()
         except InputError as error:
@@ -110,7 +120,8 @@ class Vocabulary(Pass):
             f"{100 * change.unknown / tokens:.3f}% fall to unknown, sequences get "
             f"{100 * (change.new_tokens - change.tokens) / tokens:.2f}% longer"
         )
-        return artifact.evolve(tokenizer=tokenizer)
+        fewer = artifact.evolve(tokenizer=tokenizer)
+        return fewer if self.recover is None else recover(fewer, context, self.recover)
 
     def _texts_to_keep(self) -> list[str]:
         """Return the lines of `keep`, each also as it stands after a space, which byte-level BPE tells apart."""
