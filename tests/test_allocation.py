@@ -50,6 +50,13 @@ def test_the_cheapest_levels_fit_a_budget_of_just_their_sum():
     assert allocate([[1, 2]] * 10, [[1, 0]] * 10, 100 * (1 - 0.9), "here") == [0] * 10  # 9.999999999999998
 
 
+def test_whole_numbers_are_counted_exactly():
+    # 56 + 56 + 8 is all of 120; in thousandths, rounded up, it would be more.
+    costs = [list(range(8, 65, 8))] * 3
+    errors = [[60.0 - cost for cost in costs[0]]] * 2 + [[50.0, *[0.0] * 7]]
+    assert allocate(costs, errors, 144, "here") == [7, 7, 1]
+
+
 def test_a_budget_that_cannot_be_met_names_the_nearest():
     with pytest.raises(InputError) as caught:
         allocate([[2, 4], [1, 8]], [[1, 0], [1, 0]], 1.5, "prune")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from compress.errors import InputError
 
-# The budget is counted in whole steps of this share. Costs are rounded up, so the budget is never exceeded and
-# at most one step a part stays unspent.
+# Costs that are whole numbers, such as weights, are counted by their greatest common divisor where the budget is
+# no more than this many of it, which is exact. Others are counted in this share of the budget and rounded up, so
+# that it is never exceeded and at most one step a part stays unspent.
 _STEPS = 8000
 
 
@@ -18,8 +20,8 @@ def allocate(
 ) -> list[int]:
     """Choose one level for each part so that the errors' sum is least and the costs' sum within the budget.
 
-    A multiple-choice knapsack, solved exactly over costs in steps of 1/8000 of the budget, in time linear in the
-    number of levels. Errors are taken to add up.
+    A multiple-choice knapsack, solved exactly over costs in at most 8000 steps (see `_STEPS`), in time linear in
+    the number of levels. Errors are taken to add up.
 
     Args:
         costs: for each part its levels' costs (parameters, operations, milliseconds), at least 0.
@@ -41,27 +43,35 @@ def allocate(
             remedy=f"The nearest that can be had is {least / max(budget, 1e-30):.2f} times that budget.",
         )
     # The cheapest levels are paid in full first: rounding must not make a budget that can be met impossible.
-    steps = [
-        [int(np.ceil((cost - min(part)) / max(budget - least, 1e-30) * _STEPS - 1e-9)) for cost in part]
-        for part in costs
-    ]
-    best = np.zeros(_STEPS + 1)
+    steps, total = _in_steps([[cost - min(part) for cost in part] for part in costs], budget - least)
+    best = np.zeros(total + 1)
     chosen = []
     for part_steps, part_errors in zip(steps, errors, strict=True):
-        better = np.full(_STEPS + 1, np.inf)
-        level_of = np.zeros(_STEPS + 1, dtype=np.int64)
+        better = np.full(total + 1, np.inf)
+        level_of = np.zeros(total + 1, dtype=np.int64)
         for level, (step, error) in enumerate(zip(part_steps, part_errors, strict=True)):
-            if step > _STEPS:
+            if step > total:
                 continue
-            candidate = np.full(_STEPS + 1, np.inf)
-            candidate[step:] = best[: _STEPS + 1 - step] + error
+            candidate = np.full(total + 1, np.inf)
+            candidate[step:] = best[: total + 1 - step] + error
             wins = candidate < better
             better[wins], level_of[wins] = candidate[wins], level
         best = better
         chosen.append(level_of)
-    levels, left = [], _STEPS
+    levels, left = [], total
     for part_steps, level_of in zip(reversed(steps), reversed(chosen), strict=True):
         level = int(level_of[left])
         levels.append(level)
         left -= part_steps[level]
     return levels[::-1]
+
+
+def _in_steps(costs: Sequence[Sequence[float]], budget: float) -> tuple[list[list[int]], int]:
+    """Return costs as whole numbers of steps, and how many steps the budget has."""
+    if all(abs(cost - round(cost)) < 1e-6 for part in costs for cost in part):
+        unit = math.gcd(*(round(cost) for part in costs for cost in part)) or 1
+        total = math.floor(max(budget, 0) / unit + 1e-6)
+        if total <= _STEPS:
+            return [[round(cost) // unit for cost in part] for part in costs], total
+    step = max(budget, 1e-30) / _STEPS
+    return [[math.ceil(cost / step - 1e-9) for cost in part] for part in costs], _STEPS
