@@ -16,7 +16,7 @@ from compress.artifact import Artifact, load, save
 from compress.errors import CompressError, InputError
 from compress.exporting.examples import example, input_names, longest_input
 from compress.exporting.export import _write, export_onnx
-from compress.exporting.graph import check_graph
+from compress.exporting.graph import check_graph, tidy
 from compress.exporting.parity import check_parity
 from compress.exporting.traceable import traceable
 from compress.layers import Int8Embedding, Int8Linear
@@ -209,6 +209,19 @@ def test_a_fixed_axis_and_a_missing_product_are_errors(int8, tmp_path):
     layer.append(layer[1])  # one module, run twice, as ALBERT's
     with pytest.raises(CompressError, match="14 int8 products for 21 uses of int8 layers"):
         check_graph(path, twice, sample_of(artifact))
+
+
+def test_a_traced_squeeze_does_not_drop_a_batch_of_one():
+    """MBart's decoder start is `ids.gather(1, last).squeeze()`, shape (batch, 1) to (batch,)."""
+    inputs = [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["batch", 1])]
+    outputs = [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["batch"])]
+    node = onnx.helper.make_node("Squeeze", ["x"], ["y"])
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "test", inputs, outputs), ir_version=10)
+    program = tidy(onnx_ir.from_proto(model), "logits")
+    session = onnxruntime.InferenceSession(onnx_ir.to_proto(program).SerializeToString())
+    for rows in (1, 3):
+        (got,) = session.run(None, {"x": torch.ones(rows, 1).numpy()})
+        assert got.shape == (rows,)
 
 
 def test_a_file_that_fails_its_check_is_removed(tmp_path, monkeypatch):

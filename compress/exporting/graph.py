@@ -37,6 +37,8 @@ def tidy(program: onnx_ir.Model, output: str) -> onnx_ir.Model:
     graph.outputs[0].name = output
     for value in chain(graph.inputs, graph.outputs):
         _name_axes(value)
+    for node in list(graph):
+        _fix_axes(node)
     for node in graph:
         if node.op_type == "LayerNormalization":
             before = node.inputs[0].producer() if node.inputs[0] is not None else None
@@ -135,6 +137,19 @@ def _name_axes(value: onnx_ir.Value) -> None:
     value.shape = onnx_ir.Shape(
         [dim if isinstance(dim, int) else names.get(i, dim) for i, dim in enumerate(value.shape.dims)]
     )
+
+
+def _fix_axes(node: onnx_ir.Node) -> None:
+    """Let a `Squeeze` without axes drop those that are 1 at any input, as traced, and not also a batch of one."""
+    shape = node.inputs[0].shape if node.op_type == "Squeeze" and node.inputs[0] is not None else None
+    if shape is None or len(node.inputs) > 1 or node.graph is None:
+        return
+    axes = np.array([axis for axis, dim in enumerate(shape.dims) if dim == 1], dtype=np.int64)
+    name = f"{node.outputs[0].name}_axes"
+    value = onnx_ir.val(name, const_value=onnx_ir.tensor(axes, name=name))
+    node.graph.register_initializer(value)
+    node.resize_inputs(2)
+    node.replace_input_with(1, value)
 
 
 def _has_constant(node: onnx_ir.Node) -> bool:
