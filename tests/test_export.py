@@ -15,7 +15,7 @@ from transformers import BertConfig, BertModel
 from compress.artifact import Artifact, load, save
 from compress.errors import CompressError, InputError
 from compress.exporting.examples import example, input_names, longest_input
-from compress.exporting.export import _write, export_onnx
+from compress.exporting.export import OPSET, _write, export_onnx
 from compress.exporting.graph import check_graph, tidy
 from compress.exporting.parity import check_parity
 from compress.exporting.traceable import traceable
@@ -216,7 +216,11 @@ def test_a_traced_squeeze_does_not_drop_a_batch_of_one():
     inputs = [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["batch", 1])]
     outputs = [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["batch"])]
     node = onnx.helper.make_node("Squeeze", ["x"], ["y"])
-    model = onnx.helper.make_model(onnx.helper.make_graph([node], "test", inputs, outputs), ir_version=10)
+    graph, opset = (
+        onnx.helper.make_graph([node], "test", inputs, outputs),
+        onnx.helper.make_opsetid("", OPSET),
+    )
+    model = onnx.helper.make_model(graph, ir_version=10, opset_imports=[opset])
     program = tidy(onnx_ir.from_proto(model), "logits")
     session = onnxruntime.InferenceSession(onnx_ir.to_proto(program).SerializeToString())
     for rows in (1, 3):
