@@ -238,22 +238,6 @@ _POSITIONS_AFTER_PAD = {
 }
 
 
-def family_of(config: PretrainedConfig) -> Family:
-    """Return the row for `config.model_type`.
-
-    Raises:
-        InputError: the family has no row.
-    """
-    try:
-        return FAMILIES[config.model_type]
-    except KeyError:
-        raise InputError(
-            f"model family {config.model_type!r} has no row in the architecture table",
-            place="model",
-            remedy=f"Families that can be changed layer by layer: {', '.join(FAMILIES)}.",
-        ) from None
-
-
 def layer_count_of(config: PretrainedConfig) -> int:
     """Return how many layers the config asks for, of the first stack where there are several.
 
@@ -306,50 +290,3 @@ def layers_of(model: PreTrainedModel) -> nn.ModuleList:
     layers = model.get_submodule(names[0].rpartition(".")[0])
     assert isinstance(layers, nn.ModuleList)
     return layers
-
-
-# What follows serves BERT-like families only and goes when its last user reads blocks().
-
-# The six linear modules of a layer.
-MATRICES = ("query", "key", "value", "attention_output", "ffn_in", "ffn_out")
-
-
-def layers_prefix(model: PreTrainedModel) -> str:
-    """Return the full name of the list of layers, as `model.named_modules()` spells it."""
-    prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
-    return prefix + family_of(model.config).stacks[0].layers
-
-
-def matrices_of(model: PreTrainedModel) -> list[dict[str, str]]:
-    """Return the full names of every layer's six linear modules, keyed by `MATRICES`."""
-    from compress.architectures.blocks import blocks
-
-    family_of(model.config)
-    found = []
-    for block in blocks(model):
-        attention, feed = block.attentions[0], block.feed_forwards[-1]
-        rows = (attention.query, attention.key, attention.value)
-        names = [*(part.module for part in rows), attention.output, feed.inputs[0].module, feed.output]
-        found.append(dict(zip(MATRICES, names, strict=True)))
-    return found
-
-
-def head_size_of(model: PreTrainedModel) -> int:
-    """Return the width of one attention head; pruning whole heads leaves it as it is."""
-    from compress.architectures.blocks import blocks
-
-    return blocks(model)[0].attentions[0].head_size
-
-
-def head_counts(model: PreTrainedModel) -> list[int]:
-    """Return each layer's number of heads, read off its projections: after pruning the config's is wrong."""
-    from compress.architectures.blocks import blocks
-
-    return [block.attentions[0].units for block in blocks(model)]
-
-
-def ffn_widths(model: PreTrainedModel) -> list[int]:
-    """Return each layer's number of feed-forward neurons, read off its modules."""
-    from compress.architectures.blocks import blocks
-
-    return [block.feed_forwards[-1].units for block in blocks(model)]
