@@ -13,7 +13,7 @@ from compress.errors import InputError
 from compress.factorization.embedding import factorize_input_embedding
 from compress.factorization.run import split
 from compress.layers import Int8Linear, LowRankLinear
-from compress.pruning.hidden import channel_norms, prune_hidden
+from compress.pruning.hidden import channel_effects, channel_norms, prune_hidden
 from compress.pruning.surgery import keep_heads, keep_neurons
 from compress.structure import apply, describe
 
@@ -130,6 +130,38 @@ def test_the_channels_with_the_smallest_weights_go():
     torch.testing.assert_close(norms, expected.detach())
     kept = prune_hidden(model, 8, tiny_batch())
     assert norms[kept].min() > sorted(norms.tolist())[23]
+
+
+def test_effects_are_shares_of_what_varies():
+    model = tiny_model("bert", layers=1)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.LayerNorm):
+                module.weight[GONE] = 0  # what is constant carries nothing, however large
+                module.bias[GONE] = 50
+    effects = channel_effects(model, [tiny_batch()])
+    torch.testing.assert_close(effects.sum(), torch.tensor(5.0).double())  # q, k, v, feed-forward, pooler
+    assert effects[GONE].max() < 1e-9 < 1e-3 < effects[KEPT].min()
+    assert prune_hidden(model, 24, tiny_batch(), effects) == KEPT
+
+
+def test_effects_of_one_reader_by_hand():
+    # Without the other readers' weights theirs are shares of nothing.
+    model, batch = tiny_model("bert", layers=1), tiny_batch()
+    query = model.bert.encoder.layer[0].attention.self.query
+    with torch.no_grad():
+        for name, module in model.named_modules():
+            if isinstance(module, nn.Linear) and module.in_features == 32 and module is not query:
+                if "attention.output" not in name and name != "classifier":
+                    module.weight.zero_()
+        x = model.bert.embeddings(batch["input_ids"]).double()[batch["attention_mask"].bool()]
+        energy = x.var(0, correction=0) * query.weight.double().square().sum(0)
+    torch.testing.assert_close(channel_effects(model, [batch]), energy / energy.sum(), rtol=1e-5, atol=0)
+
+
+def test_effects_need_examples():
+    with pytest.raises(InputError, match="hidden: there are no examples to measure channels with"):
+        channel_effects(tiny_model("bert", layers=1), [])
 
 
 @pytest.mark.parametrize(("kind", "family"), [(AutoModelForMaskedLM, "bert"), (AutoModelForCausalLM, "gpt2")])

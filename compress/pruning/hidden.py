@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -45,7 +46,8 @@ def prune_hidden(
         model: changed only where all went well. Takes memory for a second copy meanwhile.
         keep: channels left, a multiple of 8.
         example: keyword arguments of one forward pass on the model's device, two examples or more.
-        scores: (channels,), higher is more important; None is `channel_norms`.
+        scores: (channels,), higher is more important; None is `channel_norms`, for want of data. With data take
+            `channel_effects`: on minilm-l6 the norms do no better than chance.
 
     Returns:
         The channels kept, ascending. An encoder's and a decoder's are the same, as they share their embedding.
@@ -95,6 +97,57 @@ def channel_norms(model: PreTrainedModel, example: dict[str, Tensor]) -> Tensor:
     trial = _copy(model)
     axes, width = _residual_axes(trial, example)
     return _norms(trial, axes, width)
+
+
+def channel_effects(model: PreTrainedModel, batches: Sequence[dict[str, Tensor]]) -> Tensor:
+    """Return how much of what reads the residual stream depends on each channel, (channels,) float64.
+
+    For a linear module with weight W that reads the stream as x, channel c carries Var(x_c) Σ_o W_oc² of the
+    output's variance, were channels uncorrelated: Wanda's score (Sun et al. 2024) for a column, less the mean,
+    which is no information. Each module's are divided by their sum; the result is the sum over all modules.
+
+    Args:
+        model: run in eval mode, where it is. Takes memory for a second copy meanwhile.
+        batches: keyword arguments of the model on its device; padding is left out.
+
+    Raises:
+        InputError: there are no batches, or the parts that go together cannot be found.
+    """
+    if not batches:
+        raise InputError(
+            "there are no examples to measure channels with", place="hidden", remedy="Give data."
+        )
+    trial = _copy(model)
+    axes, width = _residual_axes(trial, batches[0])
+    readers = {
+        name: module
+        for name, module in trial.named_modules()
+        if isinstance(module, nn.Linear) and 1 in axes.get(f"{name}.weight", ())
+    }
+    sums = {name: torch.zeros(3, width, dtype=torch.float64, device=model.device) for name in readers}
+    mask: Tensor | None = None
+
+    def hook(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        def add(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            x = inputs[0].double()
+            rows = x[mask.bool()] if mask is not None and mask.shape == x.shape[:-1] else x.flatten(0, -2)
+            ones = torch.ones_like(rows)
+            sums[name] += torch.stack([ones.sum(0), rows.sum(0), rows.square().sum(0)])
+
+        return add
+
+    for name, module in readers.items():
+        module.register_forward_pre_hook(hook(name))
+    with torch.inference_mode(), evaluating(trial):
+        for batch in batches:
+            mask = batch.get("attention_mask")
+            trial(**batch)
+    effects = torch.zeros(width, dtype=torch.float64)
+    for name, (count, total, squares) in sums.items():
+        variance = (squares / count - (total / count).square()).clamp_min(0)
+        energy = (variance * readers[name].weight.detach().double().square().sum(0)).cpu()
+        effects += energy / energy.sum().clamp_min(torch.finfo(torch.float64).tiny)
+    return effects
 
 
 def _copy(model: PreTrainedModel) -> PreTrainedModel:
