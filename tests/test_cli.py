@@ -223,7 +223,7 @@ def test_bad_data_is_refused_before_anything_is_written(run, tmp_path, content):
         ("factorize model --keep 1.5 --out new", "keep: input should be less than 1"),
         ("factorize model --out new", "Missing option '--keep'"),
         ("prune model --out new", "nothing to prune"),
-        ("prune model --ffn 0.5 --out new", "criterion fisher needs data"),
+        ("prune model --ffn 0.5 --out new", "criterion obs needs data"),
         ("prune none --ffn 0.5 --out new", "none"),
         ("quantize model --data none.csv --out new", "none.csv"),
         ("quantize model --out model/config.json", "model/config.json: there is a file of that name"),

@@ -83,13 +83,19 @@ def calibration(
             split, tokenizer, task, samples, seed, device, batch_size=samples
         )
     rows = getattr(artifact.model.get_input_embeddings(), "num_embeddings", None)
-    if rows is not None and int(whole["input_ids"].max()) >= rows:
+    if rows is not None:
+        check_ids(whole["input_ids"], rows)
+    return Calibration(calibration_batches(split, tokenizer, task, samples, seed, device), whole)
+
+
+def check_ids(ids: Tensor, rows: int) -> None:
+    """Refuse token ids beyond an embedding of so many rows, as another model's tokenizer gives."""
+    if int(ids.max()) >= rows:
         raise InputError(
-            f"the tokenizer gives id {int(whole['input_ids'].max())}, but the model has {rows} embeddings",
+            f"the tokenizer gives id {int(ids.max())}, but the model has {rows} embeddings",
             place="model",
             remedy="Tokenizer and model do not belong together; use the folder that the model came in.",
         )
-    return Calibration(calibration_batches(split, tokenizer, task, samples, seed, device), whole)
 
 
 def calibration_batches(

@@ -230,7 +230,7 @@ def _watched(model: nn.Module, names: Sequence[str]) -> Iterator[Seen]:
             if torch.is_grad_enabled() and not output.requires_grad:
                 output = output.detach().requires_grad_()
             seen.setdefault(name, []).append((inputs[0].detach(), output))
-            return output
+            return output.clone()  # the model may add to it in place
 
         return record
 

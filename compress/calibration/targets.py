@@ -111,7 +111,7 @@ def _streams(model: PreTrainedModel, batch: dict[str, Tensor], names: Sequence[s
             output = output.detach().requires_grad_()
         pending.clear()
         pending[name] = output
-        return output
+        return output.clone()  # the model may add to it in place
 
     def norm(name: str, z: Tensor) -> None:
         runs[name] = runs.get(name, 0) + 1

@@ -43,13 +43,13 @@ def print_inspection(found: Inspection) -> None:
     if found.prunable:
         console.print()
         units = Table("layers' parts", "kind", "units, layer by layer", "width", box=None, pad_edge=False)
-        for part in found.prunable:
-            counts = " ".join(map(str, part.units))
-            units.add_row(part.name, part.kind, counts, str(part.width))
+        for kind in found.prunable:
+            counts = " ".join(map(str, kind.units))
+            units.add_row(kind.name, kind.kind, counts, str(kind.width))
         console.print(units)
-        for part in found.prunable:
-            for layer, why in part.obstacles.items():
-                console.print(f"  {part.name} {layer}: {part.kind} stays: {why}", markup=False)
+        for kind in found.prunable:
+            for layer, why in kind.obstacles.items():
+                console.print(f"  {kind.name} {layer}: {kind.kind} stays: {why}", markup=False)
     if found.structure:
         console.print(f"\n{len(found.structure)} modules differ from the config:")
         changed = Table(Column("module", overflow="fold"), "is now", box=None, pad_edge=False)

@@ -39,7 +39,7 @@ def fisher_weights(
             if not output.requires_grad:
                 output = output.detach().requires_grad_()
             seen.setdefault(name, []).append((inputs[0].detach(), output))
-            return output
+            return output.clone()  # the model may add to it in place
 
         return record
 

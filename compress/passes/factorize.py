@@ -85,6 +85,7 @@ class Factorize(Pass):
         """Split the token table, rows weighed by how often the data has their token."""
         import torch
 
+        from compress.calibration.examples import check_ids
         from compress.factorization.embedding import factorize_input_embedding
         from compress.factorization.ranks import uniform_rank
         from compress.tasks.inputs import encode
@@ -97,6 +98,7 @@ class Factorize(Pass):
         if context.data is not None and artifact.manifest.task is not None:
             encoded = encode(context.data.aligned(artifact.task).train, artifact.tokenizer, artifact.task)
             ids = torch.tensor([token for example in encoded for token in example["input_ids"]])
+            check_ids(ids, rows)
             counts = torch.bincount(ids, minlength=rows).double() + 1
         factorize_input_embedding(artifact.model, rank, counts)
         context.notes.append(f"rank of the token embeddings: {rank} of {width}")

@@ -160,11 +160,16 @@ class Prune(Pass):
         context.notes.append(f"layers kept (from 0): {' '.join(map(str, kept))}")
 
     def _narrow(self, artifact: Artifact, context: Context) -> None:
-        from compress.pruning.hidden import prune_hidden
+        from compress.pruning.hidden import channel_effects, prune_hidden
 
         assert self.hidden is not None
-        encoded = artifact.tokenizer(["a", "b"], return_tensors="pt").to(context.device)
-        prune_hidden(artifact.model, self.hidden, example=dict(encoded))
+        examples = self._calibration(artifact, context)
+        if examples is None:  # weights alone say little here: no better than chance
+            encoded = artifact.tokenizer(["a", "b"], return_tensors="pt").to(context.device)
+            prune_hidden(artifact.model, self.hidden, dict(encoded))
+        else:
+            scores = channel_effects(artifact.model, examples.inputs)
+            prune_hidden(artifact.model, self.hidden, examples.inputs[0], scores)
         context.notes.append(f"hidden width: {self.hidden}")
 
     def _cut_units(self, artifact: Artifact, context: Context) -> None:

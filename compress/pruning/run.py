@@ -171,6 +171,12 @@ def _eliminations(
 ) -> list[Elimination]:
     model = artifact.model
     if criterion == "obs":
+        if unseen := [part.output for part in parts if part.output not in statistics]:
+            raise InputError(
+                "no calibration example reaches this part",
+                place=f"{_PLACE}: {unseen[0]}",
+                remedy="Give criterion: magnitude, which looks at weights alone.",
+            )
         return [
             surgeon(
                 as_linear(model.get_submodule(part.output)).weight.detach(),

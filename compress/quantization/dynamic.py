@@ -141,13 +141,14 @@ def _embedding_tables(model: PreTrainedModel) -> set[str]:
     """
     names = {module: name for name, module in model.named_modules()}
     try:
-        beside = names[model.get_input_embeddings()].rpartition(".")[0]
+        token = names[model.get_input_embeddings()]
     except NotImplementedError:  # it reads characters or images
         return set()
+    places = (token.rpartition(".")[0], token)  # the second where the tokens' table is a low-rank pair
     return {
         name
         for name, module in model.named_modules()
-        if isinstance(module, nn.Embedding) and name.rpartition(".")[0] == beside
+        if isinstance(module, nn.Embedding) and name.rpartition(".")[0] in places
     }
 
 
