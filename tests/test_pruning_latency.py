@@ -78,16 +78,17 @@ def test_a_table_that_falls_or_is_negative_is_refused(attention, rest):
 
 
 def test_the_grid_goes_from_one_head_and_a_sixteenth_of_the_neurons_to_all():
-    assert grid(tiny_model("bert")) == Sizes((1, 2, 4), (8, 16, 32, 64))  # 64 / 16 is less than 8
+    assert grid(tiny_model("bert")) == Sizes((1, 2, 4), (8, 32, 64))  # 64 / 16 is less than 8
 
 
-def test_variants_are_the_whole_model_and_two_layers_at_each_level():
+def test_variants_are_the_whole_model_its_half_and_two_layers_at_each_level():
     model = tiny_model("bert", layers=4)
     sizes = [Sizes.of(make()) for make in variants(model, grid(model))]
     assert sizes == [
         Sizes((4,) * 4, (64,) * 4),
+        Sizes((2,) * 4, (32,) * 4),
         *(Sizes((heads,) * 2, (64,) * 2) for heads in (1, 2, 4)),
-        *(Sizes((4,) * 2, (neurons,) * 2) for neurons in (8, 16, 32)),
+        *(Sizes((4,) * 2, (neurons,) * 2) for neurons in (8, 32)),
     ]
     assert Sizes.of(model) == sizes[0]
 
@@ -103,7 +104,7 @@ def test_of_a_pruned_model_the_widest_layers_are_timed():
     model = tiny_model("bert", layers=4)
     keep_neurons(model, parts(model, 0)[1], range(8))
     keep_heads(model, parts(model, 2)[0], [0])
-    _, cut, *_ = (Sizes.of(make()) for make in variants(model, grid(model)))
+    _, _, cut, *_ = (Sizes.of(make()) for make in variants(model, grid(model)))
     assert cut == Sizes((1, 1), (64, 64))
     sizes = [Sizes.of(make()) for make in variants(model, grid(model))]
     assert Sizes((4, 4), (64, 64)) in sizes
