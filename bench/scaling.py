@@ -46,7 +46,10 @@ def main() -> None:
     from compress.hardware import fingerprint
 
     machine = fingerprint()
-    lines += ["", f"On {machine['processor']}, {machine['cores']} cores, torch {machine['versions']['torch']}."]
+    lines += [
+        "",
+        f"On {machine['processor']}, {machine['cores']} cores, torch {machine['versions']['torch']}.",
+    ]
     text = "\n".join(lines) + "\n"
     RESULT.write_text(text, encoding="utf-8")
     sys.stdout.write(text)

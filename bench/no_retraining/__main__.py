@@ -16,6 +16,14 @@ from bench.no_retraining.report import record, tables
 from compress.display import say
 from compress.hardware import fingerprint
 
+INTRODUCTION = (
+    f"Every method sees the same {CALIBRATION} training examples and no others. Shares are of the weights of query,",
+    "key, value, output and both feed-forward matrices of all layers, biases left out; what a method really reached",
+    "is counted on its result. Intervals are 95%: Wilson for an accuracy, paired (Agresti and Min) for a difference",
+    "to the dense model on the same test rows. Reloading is tried in a fresh process of the method's own environment,",
+    "with plain `from_pretrained` on what the method saves: yes means the same logits bit for bit.",
+)
+
 
 def main() -> None:
     """Measure what is not measured yet, print and write the tables."""
@@ -44,8 +52,7 @@ def main() -> None:
         "",
         "`python -m bench.no_retraining`",
         "",
-        f"Every method sees the same {CALIBRATION} training examples and no others. Intervals are 95%: Wilson for an",
-        "accuracy, paired (Agresti and Min) for a difference to the dense model on the same test rows.",
+        *INTRODUCTION,
         "",
         *tables(records),
         *_setting(options.models, machine),

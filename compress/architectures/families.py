@@ -255,8 +255,19 @@ def layer_count_of(config: PretrainedConfig) -> int:
 
 
 def set_layer_count(config: PretrainedConfig, count: int) -> None:
-    """Let the config ask for `count` layers, where `layer_count_of` reads them."""
-    setattr(config, _count_name(config), count)
+    """Let the config ask for `count` layers, where `layer_count_of` reads them.
+
+    Raises:
+        InputError: the config does not let its number of layers be set.
+    """
+    try:
+        setattr(config, _count_name(config), count)
+    except NotImplementedError as error:  # Funnel counts blocks of layers
+        raise InputError(
+            f"layers of {config.model_type} cannot be dropped: its config does not let their number be set",
+            place="layers",
+            remedy="Prune heads, neurons or the hidden width.",
+        ) from error
 
 
 def _count_name(config: PretrainedConfig) -> str:

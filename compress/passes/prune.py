@@ -116,8 +116,10 @@ class Prune(Pass):
 
         assert plan.config is not None
         assert self.layers is not None
+        config = copy.deepcopy(plan.config)
         try:
-            present = layer_count_of(plan.config)
+            present = layer_count_of(config)
+            set_layer_count(config, self.layers)
         except InputError as error:
             plan.refuse(error.cause, error.remedy)
             return
@@ -126,8 +128,7 @@ class Prune(Pass):
                 f"layers: {self.layers}, but the model has {present}", "Give a smaller number to keep."
             )
             return
-        plan.config = copy.deepcopy(plan.config)
-        set_layer_count(plan.config, self.layers)
+        plan.config = config
 
     def apply(self, artifact: Artifact, context: Context) -> Artifact:
         """Return the pruned model; notes say what each layer is left with."""
