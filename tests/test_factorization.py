@@ -6,6 +6,7 @@ from tiny_models import FAMILIES, assert_reloads, logits, tiny_artifact, tiny_ba
 from torch import nn
 
 from compress.architectures import blocks
+from compress.calibration.examples import example_losses
 from compress.calibration.statistics import LinearStatistics, measure
 from compress.errors import InputError
 from compress.factorization.fisher import fisher_weights
@@ -13,7 +14,6 @@ from compress.factorization.ranks import Matrix, spread_ranks, uniform_rank
 from compress.factorization.run import linears_of, split
 from compress.factorization.svd import discarded, truncate_svd
 from compress.layers.low_rank import saves
-from compress.pruning.criteria import example_losses
 
 SHAPES = [(24, 40), (40, 24), (32, 32)]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor, nn
 
 from compress.errors import InputError
 from compress.tasks import Task
@@ -13,11 +15,13 @@ from compress.tasks.inputs import batches, encode
 
 if TYPE_CHECKING:
     import datasets
-    from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
     from compress.artifact import Artifact
     from compress.data import TextData
+
+# Logits (examples, outputs) and labels to each example's loss (examples,).
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 # What one forward pass over the whole set may hold, padding included: 256 texts of 256 tokens.
 TOKENS_AT_ONCE = 1 << 16
@@ -96,6 +100,13 @@ def check_ids(ids: Tensor, rows: int) -> None:
             place="model",
             remedy="Tokenizer and model do not belong together; use the folder that the model came in.",
         )
+
+
+def example_losses(kind: str) -> Loss:
+    """Return the task's loss without reduction: cross-entropy, or squared error for `regression`."""
+    if kind == "regression":
+        return lambda logits, labels: (logits.squeeze(-1) - labels.to(logits.dtype)).square()
+    return lambda logits, labels: nn.functional.cross_entropy(logits, labels, reduction="none")
 
 
 def calibration_batches(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.architectures import blocks
+from compress.calibration.examples import example_losses
 from compress.calibration.reconstruction import least_squares, reconstruct, set_weights
 from compress.calibration.statistics import LinearStatistics, measure, weights_of_tokens
 from compress.calibration.targets import record_targets
@@ -17,7 +18,6 @@ from compress.factorization.ranks import Matrix, spread_ranks, uniform_rank
 from compress.factorization.svd import discarded, truncate_svd
 from compress.layers import LowRankLinear
 from compress.layers.dense import as_linear
-from compress.pruning.criteria import example_losses
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

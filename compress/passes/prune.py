@@ -134,17 +134,18 @@ class Prune(Pass):
         """Return the pruned model; notes say what each layer is left with."""
         before = artifact.model.num_parameters()
         artifact.model.to(context.device)  # type: ignore[arg-type]
+        examples = self._calibration(artifact, context)
         if self.layers is not None:
-            self._drop_layers(artifact, context)
+            self._drop_layers(artifact, examples, context)
         if self.hidden is not None:
-            self._narrow(artifact, context)
+            self._narrow(artifact, examples, context)
         if self._cuts_units:
-            self._cut_units(artifact, context)
+            self._cut_units(artifact, examples, context)
         after = artifact.model.num_parameters()
         context.notes.append(f"parameters: {before:,} to {after:,} ({100 * after / before:.1f}%)")
         return artifact if self.recover is None else recover(artifact, context, self.recover)
 
-    def _drop_layers(self, artifact: Artifact, context: Context) -> None:
+    def _drop_layers(self, artifact: Artifact, examples: Calibration | None, context: Context) -> None:
         from compress.architectures import layer_count_of
         from compress.pruning.layer_effect import drop_by_effect
         from compress.pruning.layers import evenly_spaced, keep_layers
@@ -152,7 +153,6 @@ class Prune(Pass):
         assert self.layers is not None
         model = artifact.model
         if self.choose_layers == "effect":
-            examples = self._calibration(artifact, context)
             assert examples is not None
             kept = drop_by_effect(model, self.layers, examples.inputs)
         else:
@@ -160,11 +160,10 @@ class Prune(Pass):
             keep_layers(model, kept)
         context.notes.append(f"layers kept (from 0): {' '.join(map(str, kept))}")
 
-    def _narrow(self, artifact: Artifact, context: Context) -> None:
+    def _narrow(self, artifact: Artifact, examples: Calibration | None, context: Context) -> None:
         from compress.pruning.hidden import channel_effects, prune_hidden
 
         assert self.hidden is not None
-        examples = self._calibration(artifact, context)
         if examples is None:  # weights alone say little here: no better than chance
             encoded = artifact.tokenizer(["a", "b"], return_tensors="pt").to(context.device)
             prune_hidden(artifact.model, self.hidden, dict(encoded))
@@ -173,19 +172,12 @@ class Prune(Pass):
             prune_hidden(artifact.model, self.hidden, examples.inputs[0], scores)
         context.notes.append(f"hidden width: {self.hidden}")
 
-    def _cut_units(self, artifact: Artifact, context: Context) -> None:
+    def _cut_units(self, artifact: Artifact, examples: Calibration | None, context: Context) -> None:
         from compress.pruning.parts import attentions_of, feed_forwards_of, parts_of, total_parameters
         from compress.pruning.run import Budget, prune_units
 
         model = artifact.model
-        parts = parts_of(model)
-        if not parts:
-            raise InputError(
-                "no heads or neurons were found that can be removed",
-                place=model.config.model_type,
-                remedy="`compress inspect` says what was found and why it has to stay; layers can still go.",
-            )
-        weights = total_parameters(model, parts)
+        weights = total_parameters(model, parts_of(model))
         budget = Budget(self.sparsity, self.flops, self.heads, self.ffn, self.scope, self.sequence_length)
         if self.target_speedup is not None:
             from compress.pruning.latency import measure_latency
@@ -195,7 +187,7 @@ class Prune(Pass):
             budget = Budget(latency=table, milliseconds=milliseconds / self.target_speedup)
         prune_units(
             artifact,
-            self._calibration(artifact, context),
+            examples,
             self.criterion,
             budget,
             steps=self.steps,
@@ -219,7 +211,10 @@ class Prune(Pass):
     def _calibration(self, artifact: Artifact, context: Context) -> Calibration | None:
         from compress.calibration.examples import calibration
 
-        wanted = self.criterion in _NEEDS_DATA or self.reconstruct or self.choose_layers == "effect"
+        narrows = self._cuts_units or self.hidden is not None
+        wanted = (narrows and (self.criterion in _NEEDS_DATA or self.reconstruct)) or (
+            self.layers is not None and self.choose_layers == "effect"
+        )
         if not wanted or context.data is None:
             return None
         return calibration(artifact, context.data, self.samples, context.seed, context.device)

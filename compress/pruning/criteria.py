@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from compress.calibration.examples import Loss
 from compress.calibration.statistics import evaluating, measure
 from compress.layers.dense import as_linear
 from compress.pruning.parts import Part, inputs_of, unit_width
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Batches = Iterable[tuple[dict[str, Tensor], Tensor]]
-Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def magnitude(model: PreTrainedModel, parts: Sequence[Part]) -> list[Tensor]:
@@ -95,13 +95,6 @@ def fisher(model: PreTrainedModel, parts: Sequence[Part], batches: Batches, loss
     layers as they are. Arguments are those of `taylor`.
     """
     return _mean_over_examples(model, parts, batches, loss, torch.square)
-
-
-def example_losses(kind: str) -> Loss:
-    """Return the task's loss without reduction: cross-entropy, or squared error for `regression`."""
-    if kind == "regression":
-        return lambda logits, labels: (logits.squeeze(-1) - labels.to(logits.dtype)).square()
-    return lambda logits, labels: nn.functional.cross_entropy(logits, labels, reduction="none")
 
 
 def _mean_over_examples(

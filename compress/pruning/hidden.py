@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from compress.architectures import blocks
 from compress.architectures.reading import layer_names, row_of
-from compress.calibration.statistics import evaluating
+from compress.calibration.statistics import evaluating, valid_tokens
 from compress.errors import InputError, first_line
 from compress.layers.dense import as_linear
 from compress.layers.low_rank import LowRankLinear, saves
@@ -129,8 +129,7 @@ def channel_effects(model: PreTrainedModel, batches: Sequence[dict[str, Tensor]]
 
     def hook(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
         def add(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-            x = inputs[0].double()
-            rows = x[mask.bool()] if mask is not None and mask.shape == x.shape[:-1] else x.flatten(0, -2)
+            rows = valid_tokens(inputs[0], mask).double()
             ones = torch.ones_like(rows)
             sums[name] += torch.stack([ones.sum(0), rows.sum(0), rows.square().sum(0)])
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from compress.architectures import Attention
+from compress.calibration.examples import example_losses
 from compress.calibration.statistics import LinearStatistics, measure
 from compress.calibration.targets import record_targets
 from compress.errors import InputError
@@ -196,7 +197,7 @@ def _eliminations(
             scores = criteria.activation(model, parts, examples.batches)
         else:
             score = criteria.fisher if criterion == "fisher" else criteria.taylor
-            scores = score(model, parts, examples.batches, criteria.example_losses(artifact.task.kind))
+            scores = score(model, parts, examples.batches, example_losses(artifact.task.kind))
     if criterion in ("fisher", "taylor"):
         return [by_score(score) for score in scores]
     # The others compare units of one part. Weighed by what a unit costs, a share of any part is worth as much.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from compress.errors import InputError
 from compress.layers import Layer
+from compress.structure import skeleton
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -38,9 +39,9 @@ def keep_rows(model: PreTrainedModel, kept: Sequence[int]) -> None:
             place="model",
             remedy="Resize the embedding with transformers' resize_token_embeddings and save it again.",
         )
-    old = _skeleton(model)
+    old = skeleton(model)
     _renumber_configs(model, {index: row for row, index in enumerate(kept)}, len(kept))
-    new = _skeleton(model)
+    new = skeleton(model)
     shapes = dict(_tensors(new))
     axes = {
         name: next(axis for axis, size in enumerate(tensor.shape) if size != shapes[name].shape[axis])
@@ -127,11 +128,6 @@ def _plain(model: PreTrainedModel, name: str) -> nn.Module:
             remedy="Put vocabulary before factorize and quantize.",
         )
     return module
-
-
-def _skeleton(model: PreTrainedModel) -> nn.Module:
-    with torch.device("meta"):
-        return type(model)(model.config)
 
 
 def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
