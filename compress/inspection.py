@@ -149,14 +149,14 @@ def _places(model: PreTrainedModel, layers: list[Block]) -> dict[str, str]:
     tables = {
         name: part for name, part in model.named_modules() if isinstance(part, nn.Embedding | Int8Embedding)
     }
-    tokens = _token_table(model, tables)
+    tokens = _token_embedding(model)
     holder = tokens.rpartition(".")[0]
     # GPT-2 keeps its tables beside its layers, BERT in a module of their own.
     if holder and f"{holder}." != prefix and not any(block.name.startswith(holder) for block in layers):
         places[holder] = "embeddings"
     for name, table in tables.items():
         # A table of another width holds something else, such as one number a head.
-        if tokens and table.embedding_dim == tables[tokens].embedding_dim:
+        if tokens and table.embedding_dim == getattr(model.get_submodule(tokens), "embedding_dim", None):
             places[name] = "embeddings"
     for block in layers:
         for attention in block.attentions:
@@ -169,13 +169,13 @@ def _places(model: PreTrainedModel, layers: list[Block]) -> dict[str, str]:
     return {name.removeprefix(prefix): part for name, part in places.items()}
 
 
-def _token_table(model: PreTrainedModel, tables: dict[str, Any]) -> str:
-    """Return the name of the token embeddings; empty for a model that reads images or sound."""
+def _token_embedding(model: PreTrainedModel) -> str:
+    """Return the name of the token embedding; empty for a model that reads images or sound."""
     try:
         tokens = model.get_input_embeddings()
     except NotImplementedError:
         return ""
-    return next((name for name, table in tables.items() if table is tokens), "")
+    return next((name for name, module in model.named_modules() if module is tokens), "")
 
 
 def _part(key: str, places: dict[str, str], model: PreTrainedModel) -> str:

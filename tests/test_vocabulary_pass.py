@@ -76,7 +76,7 @@ def test_the_training_text_is_answered_bit_for_bit_as_before(family, tmp_path):
         artifact.model.config,
     )
     rows, pad = config.vocab_size, given.pad_token
-    result = Vocabulary(min_count=1).apply(artifact, context(tmp_path))
+    result = Vocabulary(rare="split").apply(artifact, context(tmp_path))
     assert result.model.config.vocab_size == len(result.tokenizer) < rows
     assert result.model.config.pad_token_id == result.tokenizer.convert_tokens_to_ids(pad)
     assert torch.equal(answers(result.model, result.tokenizer), before)
@@ -109,7 +109,7 @@ def test_the_padding_id_stays_where_positions_count_from_it(family, tmp_path):
     before = answers(model, tokenizer, ["film was", "dull"])
     counts = family.endswith("roberta")
     assert counts_positions_from_pad(model) is counts
-    result = Vocabulary(min_count=1).apply(artifact, context(tmp_path, train=["film was dull"]))
+    result = Vocabulary(rare="split").apply(artifact, context(tmp_path, train=["film was dull"]))
     assert torch.equal(answers(result.model, result.tokenizer, ["film was", "dull"]), before)
     assert result.model.config.pad_token_id == (5 if counts else 0)
     assert result.model.get_input_embeddings().padding_idx == (5 if counts else 0)
@@ -191,7 +191,7 @@ def test_a_t5_has_its_ids_fixed_in_both_stacks():
 def test_what_is_done_is_said(tmp_path):
     artifact, running = artifact_of("bert", tmp_path), context(tmp_path)
     before, weights = len(artifact.tokenizer), sum(p.numel() * 4 for p in artifact.model.parameters())
-    result = Vocabulary(min_count=1).apply(artifact, running)
+    result = Vocabulary(rare="split").apply(artifact, running)
     rows, saved = len(result.tokenizer), (before - len(result.tokenizer)) * 32 * 4
     assert running.notes[0] == (
         f"rows: {before} to {rows}, {100 * (1 - rows / before):.1f}% less; {saved / 1e6:.1f} MB of "
@@ -213,9 +213,10 @@ def test_words_to_keep_stay_with_and_without_a_space_before_them(tmp_path):
         *artifact.tokenizer.tokenize(" novel"),
     ]
     train = ["the cast was dull."] * 3
-    without = Vocabulary().apply(artifact_of("gpt2", tmp_path / "other"), context(tmp_path, train)).tokenizer
+    split_ = Vocabulary(rare="split", min_count=2)
+    without = split_.apply(artifact_of("gpt2", tmp_path / "other"), context(tmp_path, train)).tokenizer
     assert not set(kept) <= set(without.get_vocab())
-    step = Vocabulary(keep=tmp_path / "words.txt", max_size=len(without) + 12)
+    step = Vocabulary(rare="split", keep=tmp_path / "words.txt", max_size=len(without) + 12)
     result = step.apply(artifact, context(tmp_path, train))
     assert set(kept) <= set(result.tokenizer.get_vocab())
 
@@ -224,9 +225,11 @@ def test_other_passes_go_before_and_after(tmp_path):
     artifact = artifact_of("bert", tmp_path)
     for step in (
         Prune(ffn=0.5, criterion="magnitude"),
-        Vocabulary(min_count=2),
+        Vocabulary(rare="split", min_count=2),
         Prune(heads=0.25, criterion="magnitude"),
-        Vocabulary(min_count=3),
+        Vocabulary(rare="split", min_count=3),
+        Vocabulary(rare="share", min_count=4),
+        Vocabulary(rare="share", min_count=6),
         Quantize(),
     ):
         artifact = step.apply(artifact, context(tmp_path))
@@ -284,9 +287,10 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path):
         Vocabulary().apply(artifact, context(tmp_path))
 
 
-def test_too_small_a_size_is_refused_with_what_it_must_be(tmp_path):
-    with pytest.raises(InputError, match=r"max_size 5 is less than the \d+ pieces that always stay"):
-        Vocabulary(max_size=5).apply(artifact_of("bert", tmp_path), context(tmp_path))
+@pytest.mark.parametrize(("rare", "least"), [("share", 5), ("split", r"\d+")])
+def test_too_small_a_size_is_refused_with_what_it_must_be(rare, least, tmp_path):
+    with pytest.raises(InputError, match=rf"max_size 3 is less than the {least} pieces that always stay"):
+        Vocabulary(rare=rare, max_size=3).apply(artifact_of("bert", tmp_path), context(tmp_path))
 
 
 @pytest.mark.parametrize("when", ["whole model int8", "config of another size"])
@@ -299,7 +303,7 @@ def test_a_table_that_is_not_the_configs_own_is_refused(when, tmp_path):
         artifact.model.config.vocab_size += 8
         message = r"the embedding has \d+ rows, the config says \d+"
     with pytest.raises(InputError, match=message):
-        Vocabulary().apply(artifact, context(tmp_path))
+        Vocabulary(rare="split").apply(artifact, context(tmp_path))
 
 
 @pytest.mark.assets
@@ -315,7 +319,7 @@ def test_minilm_on_movie_reviews_loses_most_rows():
     state, old = backend.state_of(tokenizer), backend.plain_backend(tokenizer)
     counts = proof.count_pieces(old, texts)
     assert (counts.total(), len(counts)) == (201171, 12685)
-    kept = pieces.choose(counts, pieces.floor(state), state, Vocabulary().min_count)
+    kept = pieces.choose(counts, pieces.floor(state), state, min_count=2)
     assert len(kept) / 30522 <= 0.4
     new_id = {index: row for row, index in enumerate(kept)}
     small = backend.rebuilt(tokenizer, backend.with_ids(state, new_id), AutoConfig.for_model("bert"))

@@ -109,13 +109,13 @@ def measure(
     with evaluating(model), torch.set_grad_enabled(gradients), _watched(model, names) as seen:
         for batch in batches:
             seen.clear()
-            answer = _answer(model, batch)
+            answer = answer_of(model, batch)
             weights = _token_weights(answer, seen, sums, generator) if gradients else {}
             _add(sums, seen, weights, batch.get("attention_mask"), len(answer))
     return {name: _statistics(total) for name, total in sums.items() if total.calls}
 
 
-def _answer(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
+def answer_of(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
     """Return logits (examples, outputs), or the last hidden state of a model without a head, padding zeroed."""
     out = model(**batch)
     if hasattr(out, "logits"):
@@ -126,7 +126,7 @@ def _answer(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
     return hidden if mask is None else hidden * mask[..., None]
 
 
-def _directions(answer: Tensor, generator: torch.Generator) -> list[Tensor]:
+def directions_of(answer: Tensor, generator: torch.Generator) -> list[Tensor]:
     """Return tensors like the answer whose products with it, squared and summed, make ‖answer‖² on average.
 
     What all classes share does not change a softmax and is left out.
@@ -156,7 +156,7 @@ def _token_weights(
     """Return ‖J_t‖² of every token, one tensor a call, and add up J_tᵀ J_t."""
     calls = [(name, output) for name, pairs in seen.items() for _, output in pairs]
     weights: list[Tensor | float] = [0.0] * len(calls)
-    directions = _directions(answer, generator)
+    directions = directions_of(answer, generator)
     for index, direction in enumerate(directions):
         found = torch.autograd.grad(
             (answer * direction).sum(),

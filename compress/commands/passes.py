@@ -151,6 +151,7 @@ def distill(
 
 def vocabulary(
     model: Model,
+    rare: Annotated[Literal["share", "split"] | None, field(Vocabulary, "rare")] = None,
     min_count: Annotated[int | None, field(Vocabulary, "min_count")] = None,
     max_size: Annotated[int | None, field(Vocabulary, "max_size")] = None,
     keep: Annotated[Path | None, field(Vocabulary, "keep")] = None,
@@ -162,11 +163,11 @@ def vocabulary(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Keep the word pieces that the training text uses, in the tokenizer and the embedding.
+    """Keep the embedding rows that the training text needs; rare pieces read the nearest of them.
 
-    Example: compress vocabulary runs/teacher --out runs/fewer-words
+    Example: compress vocabulary runs/teacher --out runs/fewer-rows
     """
-    pass_ = build(Vocabulary, min_count=min_count, max_size=max_size, keep=keep, recover=recover)
+    pass_ = build(Vocabulary, rare=rare, min_count=min_count, max_size=max_size, keep=keep, recover=recover)
     _run([pass_], model, out, _data(data), seed, device, json, quiet)
 
 

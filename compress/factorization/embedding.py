@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from compress.architectures.embeddings import token_table
 from compress.errors import InputError
 from compress.factorization.svd import DAMPING
-from compress.layers import LowRankEmbedding
+from compress.layers import LowRankEmbedding, SharedEmbedding
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -68,47 +69,38 @@ def factorized_embedding(
 
 
 def factorize_input_embedding(
-    model: PreTrainedModel, rank: int, row_weights: Tensor | None = None, metric: Tensor | None = None
+    model: PreTrainedModel, rank: int, id_weights: Tensor | None = None, metric: Tensor | None = None
 ) -> str:
     """Replace the token embedding of `model` by `factorized_embedding` in place and return its full name.
 
+    Args:
+        model: any with a table of token embeddings that nothing else reads.
+        rank: below min(rows, width).
+        id_weights: (ids,) how much each id counts; ids that share a row add up.
+        metric: (width, width), see `factorized_embedding`.
+
     Raises:
-        InputError: the embedding is not a plain table, its weight has other users (a language model's head, the
-            other half of an encoder and decoder), or the rank is not below min(rows, width).
+        InputError: the embedding is not a plain or shared table, its weight has other users (a language model's
+            head, the other half of an encoder and decoder), or the rank is not below min(rows, width).
     """
-    try:
-        table = model.get_input_embeddings()
-    except NotImplementedError:  # it reads characters or images
-        table = None
-    if type(table) is not nn.Embedding:
+    name, table = token_table(model)
+    embedding = model.get_input_embeddings()
+    if any(isinstance(module, LowRankEmbedding) for module in embedding.modules()):
         raise InputError(
-            f"the input embedding is {type(table).__name__}, not a plain table",
-            place=model.config.model_type,
-            remedy="Factorize its other layers; put factorize before quantize.",
-        )
-    users: list[str] = [
-        name for name, module in model.named_modules(remove_duplicate=False) if _uses(module, table)
-    ]
-    if len(users) > 1:
-        raise InputError(
-            f"the table is tied: {', '.join(users)} read the same weight, and low-rank factors would untie them",
-            place=users[0],
-            remedy="Leave the embedding as it is; vocabulary pruning makes tied tables smaller.",
+            "the token embeddings are factorized already", place=name, remedy="Leave embeddings out."
         )
     limit = min(table.weight.shape)
     if not 1 <= rank < limit:
         raise InputError(
             f"rank {rank} for a table of {table.num_embeddings} × {table.embedding_dim}",
-            place=users[0],
+            place=name,
             remedy=f"Give a rank from 1 to {limit - 1}.",
         )
-    name = users[0]
-    model.set_submodule(name, factorized_embedding(table, rank, row_weights, metric))
+    if id_weights is not None and isinstance(embedding, SharedEmbedding):
+        sums = id_weights.new_zeros(table.num_embeddings)
+        id_weights = sums.index_add_(0, embedding.row_of.to(sums.device).long(), id_weights)
+    model.set_submodule(name, factorized_embedding(table, rank, id_weights, metric))
     return name
-
-
-def _uses(module: nn.Module, table: nn.Embedding) -> bool:
-    return any(parameter is table.weight for parameter in module.parameters(recurse=False))
 
 
 def _factor(metric: Tensor | None, like: Tensor) -> Tensor:

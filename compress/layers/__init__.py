@@ -8,10 +8,12 @@ from compress.layers.bias_heads import BiasHeads
 from compress.layers.int8 import Int8Embedding, Int8Linear
 from compress.layers.low_rank import LowRankLinear
 from compress.layers.low_rank_embedding import LowRankEmbedding
+from compress.layers.shared_embedding import SharedEmbedding
 
-Layer = LowRankLinear | LowRankEmbedding | Int8Linear | Int8Embedding | BiasHeads
+Layer = LowRankLinear | LowRankEmbedding | SharedEmbedding | Int8Linear | Int8Embedding | BiasHeads
 LAYERS: dict[str, type[Layer]] = {
-    cls.__name__: cls for cls in (LowRankLinear, LowRankEmbedding, Int8Linear, Int8Embedding, BiasHeads)
+    cls.__name__: cls
+    for cls in (LowRankLinear, LowRankEmbedding, SharedEmbedding, Int8Linear, Int8Embedding, BiasHeads)
 }
 
 __all__ = [
@@ -22,4 +24,5 @@ __all__ = [
     "Layer",
     "LowRankEmbedding",
     "LowRankLinear",
+    "SharedEmbedding",
 ]

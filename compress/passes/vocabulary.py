@@ -1,7 +1,8 @@
-"""Keep the word pieces that the user's text is made of, in the tokenizer and in the embedding."""
+"""Keep the embedding rows that the user's text is made of."""
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -14,31 +15,48 @@ from compress.passes.recovery import check_recovery, recover
 if TYPE_CHECKING:
     import datasets
     from torch import nn
+    from transformers import PreTrainedModel
 
     from compress.artifact import Artifact
+    from compress.data import TextData
     from compress.pruning.vocabulary.backend import State
+
+_SAMPLES = 256  # training examples that say which directions of an embedding matter
+_SHOWN = 5  # examples of pieces and what they are read as
 
 
 class Vocabulary(Pass):
-    """Drop the word pieces that the training text does not use, their embedding rows and output rows.
+    """Keep embedding rows for the word pieces that the training text needs, and drop the others.
 
-    Text whose pieces all stay is cut as before and answered bit for bit as before; this is checked on every
-    training text. Elsewhere a word falls into smaller pieces that stayed: special tokens, single characters and
-    bytes never go. Notes say what share of held-out text that is. The idea is TextPruner's (Yang et al. 2022).
+    `share`: the tokenizer stays, and a piece without a row of its own reads the row that does nearly the same to
+    the model's answer. Rows are kept by how often new text will need them and how far the next best is (see
+    `compress.pruning.vocabulary.sharing`). Nothing becomes unknown, nothing gets longer.
 
-    About as large a share of new text are pieces never seen as of the training text are pieces seen once
-    (Good-Turing), so with `min_count: 2` both fall apart alike, and a `finetune` or `distill` after it teaches
-    the model to read such words.
+    `split`: such pieces leave the tokenizer too, with their output rows, and words fall into smaller pieces, as in
+    TextPruner (Yang et al. 2022): the folder is a standard checkpoint, as language models with tied tables need
+    it. Special tokens, single characters and bytes never go. About as large a share of new text are pieces never
+    seen as of the training text are pieces seen once (Good-Turing), so with `min_count: 2` both fall apart alike,
+    and a `finetune` or `distill` after it teaches the model to read such words.
+
+    Text whose pieces all stay is answered bit for bit as before. Notes say what share of held-out text is not.
 
     Example:
         - {pass: vocabulary}
-        - {pass: vocabulary, min_count: 1, max_size: 10000, keep: words.txt}
+        - {pass: vocabulary, max_size: 10000, keep: words.txt}
+        - {pass: vocabulary, rare: split, min_count: 2, recover: 1}
     """
 
     name: ClassVar[str] = "vocabulary"
     pass_: Literal["vocabulary"] = Field("vocabulary", alias="pass")
-    min_count: PositiveInt = Field(2, description="pieces seen at least this often in the training text stay")
-    max_size: PositiveInt | None = Field(None, description="rows to keep at most, the most frequent first")
+    rare: Literal["share", "split"] | None = Field(
+        None,
+        description="how pieces without a row are read: by the nearest row or in smaller pieces; "
+        "left out: share, or split where a language model's head reads the table",
+    )
+    min_count: PositiveInt = Field(
+        1, description="as many rows stay as pieces are seen at least this often in the training text"
+    )
+    max_size: PositiveInt | None = Field(None, description="rows to keep at most")
     keep: Path | None = Field(None, description="a file of words or texts, one a line, whose pieces all stay")
 
     recover: PositiveFloat | None = Field(
@@ -70,22 +88,22 @@ class Vocabulary(Pass):
             plan.refuse(f"{error.place}: {error.cause}", error.remedy)
 
     def apply(self, artifact: Artifact, context: Context) -> Artifact:
-        """Return the artifact with fewer pieces; notes say what went and what that does to held-out text.
+        """Return the artifact with fewer rows; notes say what went and what that does to held-out text.
 
         Raises:
-            InputError: the tokenizer is not a fast one or does not fit the model or the text, or `max_size` is
-                less than what must stay.
+            InputError: the tokenizer is not a fast one or does not fit the model or the text, `max_size` is
+                less than what must stay, or rows are to be shared of a table that has other readers.
             CompressError: transformers would build or cut differently than it should; nothing was saved.
         """
-        from compress.pruning.vocabulary import backend, pieces, proof, rows
+        from compress.architectures.embeddings import innermost_table
+        from compress.pruning.vocabulary import backend, proof, rows
 
         assert context.data is not None  # check() refused it otherwise
         model, tokenizer, data = artifact.model, artifact.tokenizer, context.data
         state, old = backend.state_of(tokenizer), backend.plain_backend(tokenizer)
-        before, bytes_before = rows.table_rows(model), _bytes(model)
-        _check_fits(state, before)
-        train = _texts(data.train)
-        counts = proof.count_pieces(old, train)
+        before, bytes_before = innermost_table(model).num_embeddings, _bytes(model)
+        _check_fits(state, rows.ids_of(model))
+        counts = proof.count_pieces(old, _texts(data.train))
         unknown = backend.unknown_id(state)
         if counts.total() == 0 or (unknown is not None and 2 * counts[unknown] > counts.total()):
             raise InputError(
@@ -93,35 +111,89 @@ class Vocabulary(Pass):
                 place=f"data {data.name}",
                 remedy="Give text of the language that the model was trained on.",
             )
-        always = pieces.floor(state) | rows.named_in_configs(model)
+        always = backend.named_ids(state) | rows.named_in_configs(model)
         always.update(proof.count_pieces(old, self._texts_to_keep()))
+        if self._shares(model):
+            facts = self._share(artifact, context, counts, always)
+        else:
+            artifact, facts = self._split(artifact, data, counts, always)
+        after, saved = innermost_table(model).num_embeddings, bytes_before - _bytes(model)
+        context.notes.append(
+            f"rows: {before:,} to {after:,}, {100 * (1 - after / before):.1f}% less; {saved / 1e6:.1f} MB "
+            f"of {bytes_before / 1e6:.1f} MB of weights saved"
+        )
+        context.notes.extend(facts)
+        return artifact if self.recover is None else recover(artifact, context, self.recover)
+
+    def _shares(self, model: PreTrainedModel) -> bool:
+        from compress.architectures.embeddings import token_table
+
+        if self.rare is None:
+            try:
+                token_table(model)
+            except InputError:
+                return False
+            return model.get_output_embeddings() is None
+        return self.rare == "share"
+
+    def _share(
+        self, artifact: Artifact, context: Context, counts: Counter[int], always: set[int]
+    ) -> list[str]:
+        """Let rare pieces read others' rows, in place; return notes."""
+        from compress.calibration.embeddings import embedding_sensitivity
+        from compress.calibration.examples import calibration
+        from compress.pruning.vocabulary import backend, proof, rows, sharing
+
+        assert context.data is not None
+        model, data = artifact.model.to(context.device), context.data  # type: ignore[arg-type]
+        examples = calibration(artifact, data, _SAMPLES, context.seed, context.device)
+        size = len(always | {index for index, count in counts.items() if count >= self.min_count})
+        size = min(size, self.max_size or size)
+        expected = sharing.expected_counts(counts, rows.ids_of(model))
+        sensitivity = embedding_sensitivity(model, examples.inputs)
+        read_as = sharing.share_rows(model, expected, always, size, sensitivity)
+        old = backend.plain_backend(artifact.tokenizer)
+        train = _texts(data.train)
+        foreign = {index for index, row in enumerate(read_as.tolist()) if index != row}
+        same = sum(foreign.isdisjoint(ids) for ids in proof.encoded(old, train))
+        held_out = proof.count_pieces(old, _texts(data.validation) + _texts(data.test))
+        moved = Counter({index: count for index, count in held_out.items() if index in foreign})
+        examples_of = ", ".join(
+            f"{old.id_to_token(index)!r} as {old.id_to_token(int(read_as[index]))!r}"
+            for index, _ in moved.most_common(_SHOWN)
+        )
+        return [
+            f"training text: {same:,} of {len(train):,} texts keep all rows",
+            f"held-out text: {100 * moved.total() / max(1, held_out.total()):.2f}% of its tokens read another "
+            f"piece's row; the tokenizer is the same" + (f", e.g. {examples_of}" if moved else ""),
+        ]
+
+    def _split(
+        self, artifact: Artifact, data: TextData, counts: Counter[int], always: set[int]
+    ) -> tuple[Artifact, list[str]]:
+        """Take rare pieces out of tables and tokenizer, the model in place; return the artifact and notes."""
+        from compress.pruning.vocabulary import backend, pieces, proof, rows
+
+        model, tokenizer = artifact.model, artifact.tokenizer
+        state, old = backend.state_of(tokenizer), backend.plain_backend(tokenizer)
+        always = always | pieces.floor(state)
         if rows.counts_positions_from_pad(model):
             always.update(range(model.config.pad_token_id + 1))
         kept = pieces.choose(counts, always, state, self.min_count, self.max_size)
         new_id = {index: row for row, index in enumerate(kept)}
-
         rows.keep_rows(model, kept)
         tokenizer = backend.rebuilt(tokenizer, backend.with_ids(state, new_id), model.config)
-        new = backend.plain_backend(tokenizer)
+        new, train = backend.plain_backend(tokenizer), _texts(data.train)
         same = proof.check_unchanged(old, new, new_id, train)
-        saved = bytes_before - _bytes(model)
-        context.notes.append(
-            f"rows: {before:,} to {len(kept):,}, {100 * (1 - len(kept) / before):.1f}% less; {saved / 1e6:.1f} MB "
-            f"of {bytes_before / 1e6:.1f} MB of weights saved"
-        )
-        context.notes.append(
-            f"training text: {same:,} of {len(train):,} texts keep all pieces, checked one by one"
-        )
         held_out = _texts(data.validation) + _texts(data.test)
-        change = proof.change(old, new, new_id, unknown, held_out)
+        change = proof.change(old, new, new_id, backend.unknown_id(state), held_out)
         tokens = max(1, change.tokens)
-        context.notes.append(
+        return artifact.evolve(tokenizer=tokenizer), [
+            f"training text: {same:,} of {len(train):,} texts keep all pieces, checked one by one",
             f"held-out text: {100 * change.gone / tokens:.2f}% of its tokens have no piece any more; "
             f"{100 * change.unknown / tokens:.3f}% fall to unknown, sequences get "
-            f"{100 * (change.new_tokens - change.tokens) / tokens:.2f}% longer"
-        )
-        fewer = artifact.evolve(tokenizer=tokenizer)
-        return fewer if self.recover is None else recover(fewer, context, self.recover)
+            f"{100 * (change.new_tokens - change.tokens) / tokens:.2f}% longer",
+        ]
 
     def _texts_to_keep(self) -> list[str]:
         """Return the lines of `keep`, each also as it stands after a space, which byte-level BPE tells apart."""

@@ -144,11 +144,13 @@ def _embedding_tables(model: PreTrainedModel) -> set[str]:
         token = names[model.get_input_embeddings()]
     except NotImplementedError:  # it reads characters or images
         return set()
-    places = (token.rpartition(".")[0], token)  # the second where the tokens' table is a low-rank pair
+    beside = token.rpartition(".")[0]
     return {
         name
         for name, module in model.named_modules()
-        if isinstance(module, nn.Embedding) and name.rpartition(".")[0] in places
+        if isinstance(module, nn.Embedding)
+        # Below it where it is shared or a low-rank pair.
+        and (name.rpartition(".")[0] == beside or name.startswith(f"{token}."))
     }
 
 

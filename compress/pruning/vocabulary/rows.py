@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from compress.architectures.embeddings import innermost_table
 from compress.errors import InputError
-from compress.layers import Layer
+from compress.layers import Layer, LowRankEmbedding
 from compress.structure import skeleton
 
 if TYPE_CHECKING:
@@ -31,11 +32,18 @@ def keep_rows(model: PreTrainedModel, kept: Sequence[int]) -> None:
         kept: ids that stay, ascending.
 
     Raises:
-        InputError: a table is not a plain one (int8 or low-rank), or has not `config.vocab_size` rows.
+        InputError: a table is int8 or shared by several ids, or has not `config.vocab_size` rows.
     """
-    if model.config.vocab_size != table_rows(model):
+    rows = innermost_table(model).num_embeddings
+    if rows != ids_of(model):
         raise InputError(
-            f"the embedding has {table_rows(model)} rows, the config says {model.config.vocab_size}",
+            "rows of the embedding are shared by several ids",
+            place="model",
+            remedy="Give rare: share, which can leave fewer still.",
+        )
+    if model.config.vocab_size != rows:
+        raise InputError(
+            f"the embedding has {rows} rows, the config says {model.config.vocab_size}",
             place="model",
             remedy="Resize the embedding with transformers' resize_token_embeddings and save it again.",
         )
@@ -62,23 +70,13 @@ def keep_rows(model: PreTrainedModel, kept: Sequence[int]) -> None:
         for fact in _REMEMBERED if name in after else ():
             value = getattr(after[name], fact, None)
             if value != getattr(before[name], fact, None):
-                setattr(module, fact, value)
+                setattr(_table(module), fact, value)
 
 
-def table_rows(model: PreTrainedModel) -> int:
-    """Return how many rows the input embedding has.
-
-    Raises:
-        InputError: it is not a plain table.
-    """
-    table = model.get_input_embeddings()
-    if not isinstance(table, nn.Embedding):
-        raise InputError(
-            f"the input embedding is {type(table).__name__}, not a plain table",
-            place="model",
-            remedy="Put vocabulary before factorize and quantize.",
-        )
-    return int(table.num_embeddings)
+def ids_of(model: PreTrainedModel) -> int:
+    """Return how many ids the input embedding knows; shared rows are fewer."""
+    embedding: Any = model.get_input_embeddings()
+    return int(embedding.num_embeddings)
 
 
 def counts_positions_from_pad(model: PreTrainedModel) -> bool:
@@ -87,7 +85,7 @@ def counts_positions_from_pad(model: PreTrainedModel) -> bool:
     Such a model gives the padding id to a table, or to the module that makes the position ids, besides the
     embedding of the pieces.
     """
-    table = model.get_input_embeddings().weight
+    table = innermost_table(model).weight
     return any(
         getattr(module, "padding_idx", None) is not None and getattr(module, "weight", None) is not table
         for module in model.modules()
@@ -118,16 +116,21 @@ def _selected(tensor: Tensor, axis: int, index: Tensor) -> Tensor:
 
 def _plain(model: PreTrainedModel, name: str) -> nn.Module:
     try:
-        module = model.get_submodule(name)
+        module = _table(model.get_submodule(name))
     except AttributeError:
         module = None
     if module is None or isinstance(module, Layer):
         raise InputError(
             "it is not a plain table any more",
             place=name,
-            remedy="Put vocabulary before factorize and quantize.",
+            remedy="Put vocabulary before quantize.",
         )
     return module
+
+
+def _table(module: nn.Module) -> nn.Module:
+    """Return the part of a module that has a row for each piece: a low-rank embedding's is its thin table."""
+    return module.table if isinstance(module, LowRankEmbedding) else module
 
 
 def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -1,0 +1,69 @@
+"""An embedding table in which several ids read one row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class SharedEmbedding(nn.Module):
+    """`row = table(row_of[id])`: as many ids as before, fewer rows.
+
+    The table is a plain `nn.Embedding`, or whatever a later pass makes of it. What transformers asks an embedding
+    for (`num_embeddings`, `embedding_dim`, `padding_idx`) is what the whole table had.
+
+    Args:
+        ids: number of ids.
+        rows: number of rows.
+        width: size of one embedding.
+        padding_idx: the id of padding, if any; training leaves its row alone.
+    """
+
+    row_of: Tensor  # (ids,) int32
+
+    def __init__(self, ids: int, rows: int, width: int, padding_idx: int | None = None) -> None:
+        super().__init__()
+        self.padding_idx = padding_idx
+        self.table = nn.Embedding(rows, width)
+        self.register_buffer("row_of", torch.zeros(ids, dtype=torch.int32))
+
+    @property
+    def num_embeddings(self) -> int:
+        """How many ids there are."""
+        return len(self.row_of)
+
+    @property
+    def embedding_dim(self) -> int:
+        """Size of one embedding."""
+        return self.table.embedding_dim
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Look up ids (...) int64; the result is (..., width)."""
+        out: Tensor = self.table(self.row_of[ids])
+        return out
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, table: nn.Embedding, kept: Tensor, row_of: Tensor) -> SharedEmbedding:
+        """Return a table of the rows `kept` (rows,) int64, in which id i reads row `row_of[i]` (ids,) of them."""
+        shared = cls(len(row_of), len(kept), table.embedding_dim, table.padding_idx).to(table.weight)
+        shared.table.weight.copy_(table.weight[kept])
+        shared.row_of.copy_(row_of)
+        shared.requires_grad_(table.weight.requires_grad)
+        return shared.train(table.training)
+
+    def description(self) -> dict[str, Any]:
+        """Return what `build` needs."""
+        return {
+            "ids": self.num_embeddings,
+            "rows": self.table.num_embeddings,
+            "width": self.embedding_dim,
+            "padding": self.padding_idx,
+        }
+
+    @classmethod
+    def build(cls, description: dict[str, Any]) -> SharedEmbedding:
+        """Make the module with empty weights from `description()`."""
+        return cls(description["ids"], description["rows"], description["width"], description["padding"])
