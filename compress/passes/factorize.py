@@ -11,6 +11,7 @@ from compress.passes.recovery import check_recovery, recover
 
 if TYPE_CHECKING:
     from compress.artifact import Artifact
+    from compress.calibration.examples import Calibration
 
 
 class Factorize(Pass):
@@ -72,7 +73,7 @@ class Factorize(Pass):
         if self.method != "plain" and context.data is not None:
             examples = calibration(artifact, context.data, self.samples, context.seed, context.device)
         if self.embeddings is not None:
-            self._split_embeddings(artifact, context)
+            self._split_embeddings(artifact, context, examples)
         ranks = factorize_linears(artifact, examples, self.method, self.keep, self.reconstruct)
         for kind in dict.fromkeys(name.rpartition(".")[2] for name in ranks):
             found = [rank for name, rank in ranks.items() if name.rpartition(".")[2] == kind]
@@ -81,10 +82,11 @@ class Factorize(Pass):
         context.notes.append(f"parameters: {before:,} to {after:,} ({100 * after / before:.1f}%)")
         return artifact if self.recover is None else recover(artifact, context, self.recover)
 
-    def _split_embeddings(self, artifact: Artifact, context: Context) -> None:
-        """Split the token table, rows weighed by how often the data has their token."""
+    def _split_embeddings(self, artifact: Artifact, context: Context, examples: Calibration | None) -> None:
+        """Split the token table: rows count as often as the data has them, directions as the answer follows."""
         import torch
 
+        from compress.calibration.embeddings import embedding_sensitivity
         from compress.calibration.examples import check_ids
         from compress.factorization.embedding import factorize_input_embedding
         from compress.factorization.ranks import uniform_rank
@@ -100,5 +102,8 @@ class Factorize(Pass):
             ids = torch.tensor([token for example in encoded for token in example["input_ids"]])
             check_ids(ids, rows)
             counts = torch.bincount(ids, minlength=rows).double() + 1
-        factorize_input_embedding(artifact.model, rank, counts)
+        metric = None
+        if self.method == "kfac" and examples is not None:
+            metric = embedding_sensitivity(artifact.model, examples.inputs)
+        factorize_input_embedding(artifact.model, rank, counts, metric)
         context.notes.append(f"rank of the token embeddings: {rank} of {width}")

@@ -17,9 +17,6 @@ from compress.pruning.elimination import root
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# Share of the mean sensitivity that every direction of an embedding gets besides its own: no direction of
-# calibration texts without effect is taken to be so in others. 0.1, 0.3, 1 and 3 were tried.
-EVERY_DIRECTION = 1.0
 # Only so many times the rows that stay are looked at as candidates, the most frequent: a large vocabulary has
 # hundreds of thousands, nearly all of which no text of this kind has.
 _CANDIDATES = 4
@@ -59,10 +56,9 @@ def row_space(weight: Tensor, sensitivity: Tensor) -> Tensor:
         weight: (ids, width).
         sensitivity: (width, width), of `compress.calibration.embeddings.embedding_sensitivity`.
     """
-    damping = EVERY_DIRECTION * sensitivity.diagonal().mean().clamp_min(1e-30)
-    metric = sensitivity.double() / damping + torch.eye(len(sensitivity), dtype=torch.float64)
+    scale = sensitivity.diagonal().mean()  # float32 has no room for answers that follow embeddings little
     rows = nn.functional.normalize(weight.float() - weight.float().mean(0), dim=1)
-    return rows @ root(metric).float().T
+    return rows @ root(sensitivity / scale).float().T
 
 
 def choose_rows(space: Tensor, expected: Tensor, always: Set[int], size: int) -> Tensor:
