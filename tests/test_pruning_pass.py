@@ -358,3 +358,9 @@ def test_recovery_trains_on_labels_and_the_model_as_it_came_in(tmp_path, monkeyp
         divergence = torch.nn.functional.kl_div(pruned, dense, reduction="batchmean", log_target=True)
         moved[epochs] = divergence.item()
     assert moved[12] < moved[None]
+
+
+def test_heads_that_cannot_go_are_refused_with_the_reason(tmp_path):
+    model = tiny_model("bloom")
+    with pytest.raises(InputError, match=r"no heads were found that can be removed: its forward"):
+        Prune(heads=0.5, criterion="magnitude").apply(tiny_artifact(model), context(tmp_path))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from compress.architectures import Attention
+from compress.architectures import Attention, blocks
 from compress.calibration.examples import example_losses
 from compress.calibration.statistics import LinearStatistics, measure
 from compress.calibration.targets import record_targets
@@ -111,8 +111,14 @@ def _parts(model: PreTrainedModel, kind: str = "all") -> list[Part]:
     heads = attentions_of(model) if kind != "ffn" else []
     neurons = feed_forwards_of(model) if kind != "heads" else []
     if not heads and not neurons:
+        found = [
+            part
+            for block in blocks(model)
+            for part in (block.feed_forwards if kind == "ffn" else block.attentions)
+        ]
+        reason = next((f": {part.obstacle}" for part in found if part.obstacle), "")
         raise InputError(
-            f"no {'neurons' if kind == 'ffn' else 'heads'} were found that can be removed",
+            f"no {'neurons' if kind == 'ffn' else 'heads'} were found that can be removed{reason}",
             place=f"{_PLACE}: {model.config.model_type}",
             remedy="`compress inspect` says what was found and why it has to stay.",
         )
