@@ -1,9 +1,9 @@
 """What a model's linear layers cost in time on this machine, whole and by the rank they are split at.
 
-The time of a matrix is taken for its weights times a rate. A pair's rate depends on its share of the whole matrix's
-weights alone, whatever the matrix's shape and wherever it stands: it was so within 3% of a model's time for a
-MiniLM-L6 with this or that kind of layer split, at 128 tokens. The rates are those at which the times of a few
-variants of the model, all of whose layers are split alike, add up.
+The time of a layer is taken for its weights times a rate, one rate for whole matrices, others for pairs, whatever
+the shape and wherever it stands: so it was within 3% of the model's time for a MiniLM-L6 with this or that kind of
+layer split, at 128 tokens. The rates are those at which the times of a few variants of the model, all of whose layers
+are split alike, add up.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,38 +30,33 @@ if TYPE_CHECKING:
     from compress.artifact import Artifact
 
 _SHARES = (1 / 16, 1 / 2, 1)  # of a matrix's weights, at which all pairs of a variant are timed
-_BOUNDS = (0, 1 / 2, 1)  # between which a pair's time is linear
-_MILLION = 1e6
-
-Points = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
 class LinearLatency:
-    """Milliseconds for a million weights of a matrix, whole or as a pair, and of all the rest.
+    """Milliseconds for a million weights of a layer, by how they are held, and of all the rest.
 
     Attributes:
-        pair: (share, milliseconds), both ascending: a pair that holds this share of a matrix's weights takes so
-            long for each million weights of the whole matrix; between the points linear.
-        whole: milliseconds of a matrix that is not split, beyond what a layer of pairs of rank 0 would take.
+        whole: of a matrix that is not split. What a pair takes at any rank is counted with the rest, for whole
+            matrices too, and is taken off here.
+        lower: of a pair, for as many as half of what the whole matrix has.
+        upper: of a pair, for those beyond half.
         rest: milliseconds of all else.
     """
 
-    pair: Points
     whole: float
+    lower: float
+    upper: float
     rest: float
 
     def __post_init__(self) -> None:
-        rising = all(a[0] < b[0] and a[1] <= b[1] for a, b in pairwise(self.pair))
-        if not (self.pair and rising and self.pair[0][1] >= 0 and self.whole >= 0 and self.rest >= 0):
-            raise ValueError("a latency table's shares must rise, and its times must not fall or be negative")
+        if min(self.whole, self.lower, self.upper, self.rest) < 0:
+            raise ValueError("a latency table's times must not be negative")
 
     def cost(self, size: Size) -> float:
         """Return the milliseconds of a layer."""
-        if size.rank is None:
-            return self.whole * size.dense_weights / _MILLION
-        shares, times = zip(*self.pair, strict=True)
-        return float(np.interp(size.share, shares, times)) * size.dense_weights / _MILLION
+        whole, lower, upper = _millions(size)
+        return self.whole * whole + self.lower * lower + self.upper * upper
 
     def total(self, model: PreTrainedModel) -> float:
         """Return the milliseconds of a whole model as it is now."""
@@ -137,9 +131,8 @@ def _split(model: PreTrainedModel, share: float | None) -> PreTrainedModel:
 def fit(facts: Sequence[tuple[int, Sequence[Size]]], milliseconds: Sequence[float]) -> LinearLatency:
     """Find the rates, none negative, that add up to the times with the least relative error.
 
-    A time is rest + layers * base + the layers' weights times their rates. The rate of a pair is 0 at share 0:
-    what pairs take whatever their rank cannot be told from the base. Where all variants have as many layers, the
-    base cannot be told from the rest.
+    A time is rest + layers * base + weights * their rates. What pairs take at any rank cannot be told from the
+    base, nor the base from the rest where all variants have as many layers.
 
     Args:
         facts: of each variant, the model itself first: layers, and the sizes of what can be split.
@@ -147,23 +140,18 @@ def fit(facts: Sequence[tuple[int, Sequence[Size]]], milliseconds: Sequence[floa
     """
     from scipy.optimize import nnls
 
-    matrix = np.asarray([[1.0, float(layers), *_filled(sizes)] for layers, sizes in facts])
-    layers = facts[0][0]
-    if len({count for count, _ in facts}) == 1:
-        matrix[:, 1] = 0
+    weights = np.asarray([np.sum([_millions(size) for size in sizes], axis=0) for _, sizes in facts])
+    layers = np.asarray([float(count) for count, _ in facts])
     times = np.asarray(milliseconds)
-    (rest, base, whole, *steps), _ = nnls(matrix / times[:, None], np.ones(len(times)))
-    rates = np.cumsum([0.0, *steps])
-    pair = tuple((share, float(rate)) for share, rate in zip(_BOUNDS, rates, strict=True))
-    return LinearLatency(pair, float(whole), float(rest + layers * base))
+    apart = layers if len(set(layers)) > 1 else np.zeros_like(layers)
+    matrix = np.column_stack([weights, np.ones_like(times), apart])
+    (whole, lower, upper, rest, base), _ = nnls(matrix / times[:, None], np.ones(len(times)))
+    return LinearLatency(float(whole), float(lower), float(upper), float(rest + layers[0] * base))
 
 
-def _filled(sizes: Sequence[Size]) -> list[float]:
-    """Return millions of weights that are whole, and for each stretch between bounds those that fill it."""
-    whole = sum(size.dense_weights for size in sizes if size.rank is None)
-    pairs = [size for size in sizes if size.rank is not None]
-    filled = [
-        sum(min(max((size.share - low) / (high - low), 0), 1) * size.dense_weights for size in pairs)
-        for low, high in pairwise(_BOUNDS)
-    ]
-    return [whole / _MILLION, *(weights / _MILLION for weights in filled)]
+def _millions(size: Size) -> tuple[float, float, float]:
+    """Return millions of weights: of a whole matrix, of a pair up to half as many as the matrix has, beyond."""
+    if size.rank is None:
+        return size.weights / 1e6, 0.0, 0.0
+    lower = min(size.weights, size.dense_weights / 2)
+    return 0.0, lower / 1e6, (size.weights - lower) / 1e6

@@ -41,13 +41,6 @@ class Size:
         return self.in_features * self.out_features
 
     @property
-    def share(self) -> float:
-        """Weights of the pair by those of the whole matrix; 1 for a whole one."""
-        if self.rank is None:
-            return 1.0
-        return self.rank * (self.in_features + self.out_features) / self.dense_weights
-
-    @property
     def weights(self) -> int:
         """Weights that are held."""
         if self.rank is None:
