@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from compress.architectures.blocks import blocks
 from compress.factorization.linears import Size, linears_of
@@ -87,14 +88,15 @@ def measure_latency(
     """
 
     def measure() -> LinearLatency:
-        facts, times = time_models(
-            artifact,
-            variants(artifact.model),
-            lambda model: (len(blocks(model)), sizes_of(model)),
-            (batch_size, sequence_length),
-            threads,
-            "Give keep, the share of weights, in place of a speedup.",
-        )
+        with torch.random.fork_rng():  # what comes after is to be the same with a cached table
+            facts, times = time_models(
+                artifact,
+                variants(artifact.model),
+                lambda model: (len(blocks(model)), sizes_of(model)),
+                (batch_size, sequence_length),
+                threads,
+                "Give keep, the share of weights, in place of a speedup.",
+            )
         return fit(facts, times)
 
     return cached(LinearLatency, artifact.model, (batch_size, sequence_length, threads), measure)
