@@ -221,7 +221,16 @@ def test_bad_data_is_refused_before_anything_is_written(run, tmp_path, content):
         ("prune model --heads 1 --out new", "heads: input should be less than 1, not 1.0"),
         ("prune model --ffn -0.5 --out new", "ffn: input should be greater than or equal to 0"),
         ("factorize model --keep 1.5 --out new", "keep: input should be less than 1"),
-        ("factorize model --out new", "Missing option '--keep'"),
+        ("factorize model --target-speedup 1 --out new", "target_speedup: input should be greater than 1"),
+        ("factorize model --out new", "no budget. Give keep"),
+        (
+            "factorize model --keep 0.5 --target-speedup 2 --method plain --out new",
+            "keep and target_speedup at once",
+        ),
+        (
+            "factorize model --target-speedup 2 --method plain --out new",
+            "target_speedup with method: plain. Leave method out",
+        ),
         ("prune model --out new", "nothing to prune"),
         ("prune model --ffn 0.5 --out new", "criterion obs needs data"),
         ("prune none --ffn 0.5 --out new", "none"),

@@ -46,11 +46,21 @@ def plan(family="bert", **changes):
             "recover needs data and a model with a trained head",
         ),
         ({"recover": 1}, {"task": None}, "recover needs data and a model with a trained head"),
+        ({"keep": None}, {}, "no budget. Give keep (the share of weights that stays) or target_speedup"),
+        ({"target_speedup": 2}, {}, "keep and target_speedup at once. Give one of them"),
+        *(
+            (
+                {"keep": None, "target_speedup": 2, "method": method},
+                {},
+                f"target_speedup with method: {method}. Leave method out",
+            )
+            for method in ("whitened", "fisher", "plain")
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_before_it_runs(options, state, message):
     checked = plan(**state)
-    Factorize(keep=0.5, **options).check(checked)
+    Factorize(**({"keep": 0.5} | options)).check(checked)
     assert len(checked.errors) == 1
     assert message in checked.errors[0]
 
@@ -66,7 +76,15 @@ def test_what_can_work_is_not_refused(method, state):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{}, {"keep": 0}, {"keep": 1}, {"keep": 0.5, "method": "svd"}, {"keep": 0.5, "embeddings": 1}]
+    "wrong",
+    [
+        {"keep": 0},
+        {"keep": 1},
+        {"target_speedup": 1},
+        {"target_speedup": 2, "sequence_length": 0},
+        {"keep": 0.5, "method": "svd"},
+        {"keep": 0.5, "embeddings": 1},
+    ],
 )
 def test_options_out_of_range_are_refused(wrong):
     with pytest.raises(ValidationError):

@@ -5,7 +5,7 @@ from tiny_models import tiny_artifact, tiny_model
 
 from compress.architectures import blocks
 from compress.errors import CompressError, InputError
-from compress.pruning import latency_grid
+from compress.latency import timing
 from compress.pruning.latency import LatencyTable, measure_latency
 from compress.pruning.latency_grid import Sizes, fit, grid, variants
 from compress.pruning.surgery import keep_heads, keep_neurons
@@ -34,9 +34,9 @@ def machine(monkeypatch, tmp_path):
         return folder
 
     monkeypatch.setenv("COMPRESS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(latency_grid, "export_onnx", export)
+    monkeypatch.setattr(timing, "export_onnx", export)
     monkeypatch.setattr(
-        latency_grid, "time_files", lambda files, *_: [milliseconds(size) for size in asked[-len(files) :]]
+        timing, "time_files", lambda files, *_: [milliseconds(size) for size in asked[-len(files) :]]
     )
     return asked
 
@@ -111,7 +111,7 @@ def test_of_a_pruned_model_the_widest_layers_are_timed():
 
 
 def test_a_long_embedding_is_shortened_unless_a_special_token_would_go(monkeypatch):
-    monkeypatch.setattr(latency_grid, "_ROWS", 8)
+    monkeypatch.setattr(timing, "_ROWS", 8)
     bert, gpt2 = tiny_model("bert"), tiny_model("gpt2")
     gpt2.config.pad_token_id = 19
     rows = [variants(model, grid(model))[0]().get_input_embeddings().num_embeddings for model in (bert, gpt2)]
@@ -189,7 +189,7 @@ def test_a_model_without_an_export_is_refused_with_what_works(nothing_but_here, 
     def refuse(artifact, folder):
         raise CompressError("the model cannot be traced to ONNX (a loop)", place="bert")
 
-    monkeypatch.setattr(latency_grid, "export_onnx", refuse)
+    monkeypatch.setattr(timing, "export_onnx", refuse)
     with pytest.raises(
         InputError, match=r"bert: its layers cannot be timed.*a loop.*shares of heads"
     ) as error:
@@ -203,7 +203,7 @@ def test_more_tokens_than_positions_are_refused(nothing_but_here):
 
 
 def test_files_are_exported_and_timed(nothing_but_here, monkeypatch):
-    monkeypatch.setattr(latency_grid, "_ROUNDS", 5)
+    monkeypatch.setattr(timing, "_ROUNDS", 5)
     model = tiny_model("bert", layers=2)
     for layer in range(2):
         keep_heads(model, parts(model, layer)[0], [0])

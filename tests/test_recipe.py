@@ -42,7 +42,10 @@ def test_there_is_a_shipped_recipe():
             {"passes": [{"pass": "factorize", "keep": 1.5}]},
             r"passes\[0\] \(factorize\): keep: input should be less than 1",
         ),
-        ({"passes": [{"pass": "factorize"}]}, r"keep: field required"),
+        (
+            {"passes": [{"pass": "factorize", "target_speedup": 1}]},
+            r"passes\[0\] \(factorize\): target_speedup: input should be greater than 1",
+        ),
         (
             {"passes": [{"pass": "finetune", "epochs": "many"}]},
             r"epochs: input should be a valid number.*not 'many'",

@@ -227,7 +227,9 @@ def prune(
 
 def factorize(
     model: Model,
-    keep: Annotated[float, field(Factorize, "keep")],
+    keep: Annotated[float | None, field(Factorize, "keep")] = None,
+    target_speedup: Annotated[float | None, field(Factorize, "target_speedup")] = None,
+    sequence_length: Annotated[int | None, field(Factorize, "sequence_length")] = None,
     method: Annotated[
         Literal["kfac", "whitened", "fisher", "plain"] | None, field(Factorize, "method")
     ] = None,
@@ -247,10 +249,14 @@ def factorize(
     """Hold linear layers as products of two thin matrices.
 
     Example: compress factorize runs/teacher --keep 0.5 --out runs/thin
+
+    Example: compress factorize runs/teacher --target-speedup 1.5 --out runs/thin-fast
     """
     pass_ = build(
         Factorize,
         keep=keep,
+        target_speedup=target_speedup,
+        sequence_length=sequence_length,
         method=method,
         embeddings=embeddings,
         reconstruct=reconstruct,

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
-from compress.architectures import blocks
 from compress.calibration.examples import example_losses
 from compress.calibration.reconstruction import least_squares, reconstruct, set_weights
 from compress.calibration.statistics import LinearStatistics, measure, weights_of_tokens
 from compress.calibration.targets import record_targets
 from compress.factorization.fisher import fisher_weights
-from compress.factorization.ranks import Matrix, spread_ranks, uniform_rank
+from compress.factorization.linears import Size, linears_of
+from compress.factorization.ranks import Matrix, spread_ranks, spread_time, uniform_rank
 from compress.factorization.svd import discarded, truncate_svd
 from compress.layers import LowRankLinear
 from compress.layers.dense import as_linear
@@ -24,23 +25,22 @@ if TYPE_CHECKING:
 
     from compress.artifact import Artifact
     from compress.calibration.examples import Calibration
+    from compress.factorization.latency import LinearLatency
 
 Method = Literal["kfac", "whitened", "fisher", "plain"]
 
 
-def linears_of(model: PreTrainedModel) -> list[str]:
-    """Return the linear layers of all attention and feed-forward parts, in the order they run."""
-    names: dict[str, None] = {}
-    for block in blocks(model):
-        for attention in block.attentions:
-            for rows in (attention.query, attention.key, attention.value):
-                names[rows.module] = None
-            names[attention.output] = None
-        for feed_forward in block.feed_forwards:
-            for rows in feed_forward.inputs:
-                names[rows.module] = None
-            names[feed_forward.output] = None
-    return list(names)
+@dataclass(frozen=True)
+class Speedup:
+    """A budget of time, for `kfac` alone.
+
+    Attributes:
+        latency: what the model takes by its ranks.
+        factor: how many times faster it is to be.
+    """
+
+    latency: LinearLatency
+    factor: float
 
 
 @torch.no_grad()
@@ -48,7 +48,7 @@ def factorize_linears(
     artifact: Artifact,
     examples: Calibration | None,
     method: Method,
-    keep: float,
+    budget: float | Speedup,
     rebuild: bool = True,
 ) -> dict[str, int | None]:
     """Replace linear layers of a model by low-rank pairs, in place.
@@ -60,7 +60,7 @@ def factorize_linears(
         artifact: its model is changed.
         examples: needed by all methods but `plain`.
         method: how a layer is split; see `compress.passes.factorize`.
-        keep: share of the layers' weights that may be left.
+        budget: share of the layers' weights that may be left, or the speed-up to reach.
         rebuild: split what least squares gives on the calibration examples for the dense model's outputs, given
             the inputs that the layers before, split already, lead to.
 
@@ -76,7 +76,7 @@ def factorize_linears(
     for name in names:
         model.set_submodule(name, as_linear(model.get_submodule(name), name))
     statistics = _statistics(artifact, names, method, examples)
-    ranks = _ranks(model, names, pairs, statistics, method, keep)
+    ranks = _ranks(model, names, pairs, statistics, method, budget)
     solved = rebuild and examples is not None
     # A pair that stays is not solved: what comes after it is solved for the pair as it is.
     open_ = [name for name in names if ranks[name] is not None or name not in pairs]
@@ -176,9 +176,10 @@ def _ranks(
     pairs: Mapping[str, LowRankLinear],
     statistics: Mapping[str, LinearStatistics],
     method: Method,
-    keep: float,
+    budget: float | Speedup,
 ) -> dict[str, int | None]:
     matrices: dict[str, Matrix] = {}
+    unseen: list[Size] = []
     ranks: dict[str, int | None] = {}
     for name in names:
         linear = model.get_submodule(name)
@@ -188,10 +189,15 @@ def _ranks(
             seen = statistics.get(name)
             if seen is None:  # no example reaches it
                 ranks[name] = None
+                unseen.append(Size(linear.in_features, linear.out_features, present))
                 continue
             errors = discarded(linear.weight, seen.gram, seen.sensitivity)
             matrices[name] = Matrix(linear.in_features, linear.out_features, errors, present)
             continue
-        rank = uniform_rank(linear.in_features, linear.out_features, keep)
+        assert not isinstance(budget, Speedup)
+        rank = uniform_rank(linear.in_features, linear.out_features, budget)
         ranks[name] = None if present is not None and rank >= present else rank
-    return ranks | spread_ranks(matrices, keep, "factorize")
+    if not isinstance(budget, Speedup):
+        return ranks | spread_ranks(matrices, budget, "factorize")
+    fixed = budget.latency.rest + sum(map(budget.latency.cost, unseen))
+    return ranks | spread_time(matrices, budget.latency.cost, budget.factor, fixed, "factorize")

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from compress.architectures.blocks import Attention, FeedForward, blocks
-from compress.display import say
+from compress.latency.cache import cached
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from compress.artifact import Artifact
-
-_FORMAT = 1  # of a cached table; raised when the way of measuring changes, so that old tables are left alone
 
 
 @dataclass(frozen=True)
@@ -79,60 +74,11 @@ def measure_latency(
     Raises:
         InputError: the model cannot be exported, or has not so many positions.
     """
-    from pydantic import TypeAdapter, ValidationError
-
     from compress.pruning.latency_grid import measure
 
-    adapter = TypeAdapter(LatencyTable)
-    file = _cache_file(artifact.model, batch_size, sequence_length, threads)
-    try:
-        return adapter.validate_json(file.read_bytes())
-    except (OSError, ValidationError):  # none yet, or a damaged one
-        pass
-    table = LatencyTable(*measure(artifact, batch_size, sequence_length, threads))
-    try:
-        _write(file, adapter.dump_json(table))
-    except OSError as error:
-        say(f"The latencies are not cached: {file.parent} cannot be written ({error.strerror})")
-    return table
-
-
-def _cache_file(model: PreTrainedModel, batch_size: int, sequence_length: int, threads: int) -> Path:
-    """Name the file after all that decides the time: the model's sizes, the shape, the machine."""
-    from compress.assets.cache import cache_root
-    from compress.hardware import fingerprint
-    from compress.manifest import hash_json
-
-    machine = fingerprint()
-    return (
-        cache_root()
-        / "latency"
-        / (
-            hash_json(
-                {
-                    "format": _FORMAT,
-                    "model": type(model).__name__,
-                    "layers": getattr(
-                        model.config, "num_hidden_layers", None
-                    ),  # shared ones are run so often
-                    "sizes": {name: list(parameter.shape) for name, parameter in model.named_parameters()},
-                    "shape": [batch_size, sequence_length, threads],
-                    "processor": [machine["processor"], machine["cpu_flags"]],
-                    "onnxruntime": machine["versions"].get("onnxruntime"),
-                }
-            )
-            + ".json"
-        )
+    return cached(
+        LatencyTable,
+        artifact.model,
+        (batch_size, sequence_length, threads),
+        lambda: LatencyTable(*measure(artifact, batch_size, sequence_length, threads)),
     )
-
-
-def _write(file: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.stem}.tmp-")
-    try:
-        with os.fdopen(handle, "wb") as new:
-            new.write(content)
-        Path(name).replace(file)
-    finally:
-        Path(name).unlink(missing_ok=True)

@@ -10,27 +10,16 @@ so but for the caches, which two layers find emptier than all: hence the halved 
 from __future__ import annotations
 
 import copy
-import random
-import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import nn
 
-from compress.architectures import positions_of
 from compress.architectures.blocks import Attention, FeedForward, blocks
-from compress.display import progress
-from compress.errors import CompressError, InputError
-from compress.exporting import export_onnx
-from compress.exporting.examples import example
-from compress.pruning.layers import keep_layers
+from compress.latency.timing import time_models, timed_copy, two_layers
 from compress.pruning.surgery import keep_heads, keep_neurons
 
 if TYPE_CHECKING:
@@ -38,14 +27,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from compress.artifact import Artifact
-    from compress.benchmark.engines import Inputs
 
 _HEADS = (0, 1 / 2, 1)  # shares of the largest layer's; one head at least
 _NEURONS = (1 / 16, 1 / 2, 1)
 _MULTIPLE = 8  # of neurons, as what is left after pruning has
-_ROWS = 4096  # of token embeddings that a variant keeps: a table's length takes memory, no time
-_ROUNDS, _LEAST_ROUNDS, _SECONDS = 100, 5, 20.0  # of one thread's processor time
-_RUNS = 3  # in one turn
 
 Points = tuple[tuple[int, float], ...]
 
@@ -71,27 +56,15 @@ def measure(
     artifact: Artifact, batch_size: int, sequence_length: int, threads: int
 ) -> tuple[Points, Points, float]:
     """Return the points of a `LatencyTable`; see `measure_latency` for arguments and errors."""
-    positions = positions_of(artifact.model.config)
-    if positions is not None and sequence_length > positions:
-        raise InputError(
-            f"the model has {positions} positions, so {sequence_length} tokens cannot be timed",
-            place="sequence length",
-            remedy=f"Give at most {positions}.",
-        )
     levels = grid(artifact.model)
-    sizes: list[Sizes] = []
-    files: list[Path] = []
-    with tempfile.TemporaryDirectory(prefix="compress-latency-") as work:
-        makers = variants(artifact.model, levels)
-        with progress("export variants to time", len(makers)) as advance:
-            for make in makers:
-                model = make()
-                files.append(_export(artifact.evolve(model=model), Path(work) / str(len(files))))
-                sizes.append(Sizes.of(model))
-                advance(1)
-        rows = [sequence_length] * batch_size
-        tokens = example(model, artifact.tokenizer, rows, torch.Generator().manual_seed(0))
-        times = time_files(files, {name: ids.numpy() for name, ids in tokens.items()}, threads)
+    sizes, times = time_models(
+        artifact,
+        variants(artifact.model, levels),
+        Sizes.of,
+        (batch_size, sequence_length),
+        threads,
+        "Give the shares of heads and neurons to remove in place of a speedup.",
+    )
     return fit(sizes, times, levels)
 
 
@@ -118,9 +91,8 @@ def variants(model: PreTrainedModel, levels: Sizes) -> list[Callable[[], PreTrai
 
     Where layers cannot be dropped, or share their weights, the cut ones have all layers.
     """
-    whole = copy.deepcopy(model).to("cpu").float()  # type: ignore[arg-type]
-    _shorten_embedding(whole)
-    cut = _two_layers(whole)
+    whole = timed_copy(model)
+    cut = two_layers(whole)
     all_heads, all_neurons = levels.attention[-1], levels.feed_forward[-1]
     middle = (
         levels.attention[len(levels.attention) // 2],
@@ -134,36 +106,6 @@ def variants(model: PreTrainedModel, levels: Sizes) -> list[Callable[[], PreTrai
     return [*made, *(partial(_shrunk, whole if cut is None else cut, *size) for size in sizes)]
 
 
-def _shorten_embedding(model: PreTrainedModel) -> None:
-    """Cut a long table of token embeddings, of which ten are in memory at once, where no special id is lost."""
-    config = model.config
-    special = [config.pad_token_id, config.eos_token_id, config.bos_token_id]
-    try:
-        table = model.get_input_embeddings()
-    except NotImplementedError:  # export refuses the model and says why
-        return
-    if type(table) is nn.Embedding and all(one is None or one < _ROWS for one in special):
-        table.weight = nn.Parameter(table.weight.detach()[:_ROWS].clone())
-        table.num_embeddings = len(table.weight)
-
-
-def _two_layers(model: PreTrainedModel) -> PreTrainedModel | None:
-    """Return the model with its two widest layers alone; None where that leaves no fewer."""
-    layers = blocks(model)
-    width = [
-        sum(part.units * part.unit_width for part in layer.attentions)
-        + sum(part.units for part in layer.feed_forwards)
-        for layer in layers
-    ]
-    widest = sorted(range(len(layers)), key=lambda index: -width[index])[:2]
-    cut = copy.deepcopy(model)
-    try:
-        keep_layers(cut, sorted(widest))
-    except InputError:  # the family cannot drop layers, or has so few
-        return None
-    return cut if len(blocks(cut)) < len(layers) else None
-
-
 def _shrunk(model: PreTrainedModel, heads: int, neurons: int) -> PreTrainedModel:
     """Return a copy with no more than so many units in any part that can lose some."""
     model = copy.deepcopy(model)
@@ -175,43 +117,6 @@ def _shrunk(model: PreTrainedModel, heads: int, neurons: int) -> PreTrainedModel
             if feed_forward.units > neurons and not feed_forward.obstacle:
                 keep_neurons(model, feed_forward, range(neurons))
     return model
-
-
-def _export(artifact: Artifact, folder: Path) -> Path:
-    try:
-        return export_onnx(artifact, folder)
-    except CompressError as error:
-        raise InputError(
-            f"its layers cannot be timed, as it has no ONNX export: {error.cause}",
-            place=error.place or artifact.model.config.model_type,
-            remedy="Give the shares of heads and neurons to remove in place of a speedup.",
-        ) from error
-
-
-def time_files(files: Sequence[Path], inputs: Inputs, threads: int) -> list[float]:
-    """Return each file's milliseconds, timed in turns in the session that a bench opens.
-
-    One thread's time is its processor time, which other processes lengthen far less than the clock's. A file's
-    is the median over its turns of the fastest run.
-    """
-    from compress.benchmark.onnx_engine import OnnxEngine
-
-    clock = time.thread_time_ns if threads == 1 else time.perf_counter_ns
-    order, engines = random.Random(0), [OnnxEngine(file, threads, "cpu") for file in files]
-    times: list[list[int]] = [[] for _ in files]
-    began, rounds = clock(), 0
-    with progress("time variants", _ROUNDS) as advance:
-        while rounds < _ROUNDS and (rounds < _LEAST_ROUNDS or clock() - began < _SECONDS * 1e9):
-            for number in order.sample(range(len(engines)), len(engines)):
-                turn = []
-                for _ in range(_RUNS + 1):
-                    start = clock()
-                    engines[number].predict(inputs)
-                    turn.append(clock() - start)
-                times[number].append(min(turn[1:]))  # the first run finds the caches full of another model
-            rounds += 1
-            advance(1)
-    return [float(np.median(fastest)) / 1e6 for fastest in times]
 
 
 def fit(sizes: Sequence[Sizes], milliseconds: Sequence[float], levels: Sizes) -> tuple[Points, Points, float]:
