@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from compress.calibration.products import add_product_, mirror_, working_dtype
 from compress.calibration.statistics import evaluating, valid_tokens
 from compress.calibration.targets import Target
 
@@ -85,7 +86,8 @@ def least_squares(
     """Fit a layer to wanted outputs, starting from the weight W that it has.
 
     Minimises Σ_t w_t ‖(W + Δ) x_t + b - y_t‖² + λ ‖Δ‖² over Δ and b, with λ = `RIDGE` times the mean energy of
-    an input times Σ w, so that a singular system is no special case.
+    an input times Σ w, so that a singular system is no special case. Products over tokens are float32 (float64 for
+    float64 inputs), about the means; the system, whose condition λ keeps low, is solved in float64.
 
     Args:
         linear: weight (out, in); not changed.
@@ -98,20 +100,24 @@ def least_squares(
         weight V is `mean_wanted - V @ mean_input` (a layer without a bias has both means zero); and the
         covariance of the inputs (in, in).
     """
-    x, wanted, weight = x.double(), wanted.double(), linear.weight.double()
-    share = x.new_ones(len(x)) if token_weights is None else token_weights.double()
-    share = (share / share.sum())[:, None]
+    dtype = working_dtype(x.dtype)
+    x, wanted, weight = x.to(dtype), wanted.to(dtype), linear.weight.to(dtype)
+    share = x.new_ones(len(x)) if token_weights is None else token_weights
+    share = (share / share.sum())[:, None].to(dtype)
     if linear.bias is not None:
-        mean_x, mean_y = (share * x).sum(0), (share * wanted).sum(0)
+        mean_x, mean_y = ((share * rows).sum(0, dtype=torch.float64) for rows in (x, wanted))
+        x, wanted = x - mean_x.to(dtype), wanted - mean_y.to(dtype)
     else:
-        mean_x, mean_y = x.new_zeros(x.shape[1]), x.new_zeros(wanted.shape[1])
-    centred = x - mean_x
-    missing = (wanted - mean_y) - centred @ weight.T
-    gram = centred.T @ (centred * share)
-    damping = RIDGE * gram.diagonal().mean().clamp_min(torch.finfo(gram.dtype).tiny)
-    damped = gram + damping * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    change = torch.linalg.solve(damped, centred.T @ (missing * share)).T
-    return weight + change, mean_x, mean_y, gram
+        mean_x, mean_y = (share.new_zeros(rows.shape[1], dtype=torch.float64) for rows in (x, wanted))
+    missing = wanted - x @ weight.T
+    weighted = x * share
+    gram = x.new_zeros(x.shape[1], x.shape[1])
+    add_product_(gram, x, weighted)
+    gram = mirror_(gram.double())
+    damped = gram.clone()
+    damped.diagonal().add_(RIDGE * gram.diagonal().mean().clamp_min(torch.finfo(dtype).tiny))
+    change = torch.cholesky_solve((weighted.T @ missing).double(), torch.linalg.cholesky(damped)).T
+    return linear.weight.double() + change, mean_x, mean_y, gram
 
 
 def set_weights(linear: nn.Linear, weight: Tensor, mean_x: Tensor, mean_y: Tensor) -> None:

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from compress.calibration.products import add_product_, mirror_, working_dtype
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -53,13 +55,29 @@ class LinearStatistics:
 
 
 @dataclass
+class _Moments:
+    """Weighted sums over rows: of the rows (width,) in float64, of their outer products (width, width)."""
+
+    first: Tensor
+    second: Tensor
+
+    @classmethod
+    def zeros(cls, like: Tensor) -> _Moments:
+        width = like.shape[-1]
+        return cls(like.new_zeros(width, dtype=torch.float64), like.new_zeros(width, width))
+
+    def add(self, rows: Tensor, weighted: Tensor) -> None:
+        self.first += weighted.sum(0, dtype=torch.float64)
+        add_product_(self.second, rows, weighted)
+
+
+@dataclass
 class _Sums:
     examples: int = 0
-    first: Tensor | float = 0.0
-    second: Tensor | float = 0.0
-    plain_first: Tensor | float = 0.0
-    plain_second: Tensor | float = 0.0
-    gradients: Tensor | float = 0.0
+    shift: Tensor | None = None  # about the mean input (in,); taken from every row before it is squared
+    plain: _Moments | None = None
+    weighted: _Moments | None = None
+    gradients: Tensor | None = None
     tokens: list[Tensor] = field(default_factory=list)  # ‖J_t‖², or ones
     calls: int = 0
     outputs: int = 0
@@ -91,8 +109,12 @@ def measure(
     """Run `model` over batches and measure its linear layers `names`.
 
     One forward pass a batch and, with gradients, as many backward passes through activations as the answer has
-    free directions, four at most. Memory is 8 bytes times 2 in² + out² a layer, time linear in tokens and layers;
-    sums are float64.
+    free directions, four at most. Memory is 8 bytes times in² + out² a layer, time linear in tokens and layers.
+
+    Products are summed in float32 (float64 for a float64 model), of inputs less the mean of the first batch: what
+    rounding does to a moment is then measured by the inputs' variance and not by their mean. An entry (i, j) is
+    off by about √tokens · 2⁻²⁴ times the geometric mean of the diagonal's entries i and j (see `add_product_` for
+    the bound), far less than the damping of whatever is inverted.
 
     Args:
         model: in any mode; it is run in eval mode. Layers may be of any kind that maps (..., in) to (..., out).
@@ -112,7 +134,8 @@ def measure(
             answer = answer_of(model, batch)
             weights = _token_weights(answer, seen, sums, generator) if gradients else {}
             _add(sums, seen, weights, batch.get("attention_mask"), len(answer))
-    return {name: _statistics(total) for name, total in sums.items() if total.calls}
+    # One layer's sums go as its statistics come: both at once would be the peak of memory.
+    return {name: _statistics(total) for name in names if (total := sums.pop(name)).calls}
 
 
 def answer_of(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
@@ -166,9 +189,13 @@ def _token_weights(
         )
         for number, (gradient, (name, output)) in enumerate(zip(found, calls, strict=True)):
             gradient = torch.zeros_like(output) if gradient is None else gradient
-            rows = gradient.flatten(0, -2).double()
-            weights[number] = weights[number] + rows.square().sum(-1).view(gradient.shape[:-1])
-            sums[name].gradients = sums[name].gradients + rows.T @ rows
+            rows = gradient.flatten(0, -2).to(working_dtype(gradient.dtype))
+            squares = rows.square().sum(-1, dtype=torch.float64)
+            weights[number] = weights[number] + squares.view(gradient.shape[:-1])
+            total = sums[name]
+            if total.gradients is None:
+                total.gradients = rows.new_zeros(rows.shape[-1], rows.shape[-1])
+            add_product_(total.gradients, rows, rows)
     result: dict[str, list[Tensor]] = {}
     for (name, _), weight in zip(calls, weights, strict=True):
         assert isinstance(weight, Tensor)
@@ -189,35 +216,45 @@ def _add(
         total.examples += examples
         total.calls = len(pairs)
         for call, (x, output) in enumerate(pairs):
-            rows = valid_tokens(x, mask).double()
+            rows = valid_tokens(x, mask).to(working_dtype(x.dtype))
+            if total.shift is None:
+                total.shift = rows.mean(0) if len(rows) else rows.new_zeros(rows.shape[-1])
+            rows = rows - total.shift
             total.outputs = output.shape[-1]
-            total.plain_first = total.plain_first + rows.sum(0)
-            total.plain_second = total.plain_second + rows.T @ rows
+            total.plain = total.plain or _Moments.zeros(rows)
+            total.plain.add(rows, rows)
             if name not in weights:
-                total.tokens.append(rows.new_ones(len(rows)))
+                total.tokens.append(rows.new_ones(len(rows), dtype=torch.float64))
                 continue
             weight = valid_tokens(weights[name][call][..., None], mask)
             total.tokens.append(weight[:, 0])
-            total.first = total.first + (rows * weight).sum(0)
-            total.second = total.second + rows.T @ (rows * weight)
+            total.weighted = total.weighted or _Moments.zeros(rows)
+            total.weighted.add(rows, rows * weight.to(rows.dtype))
 
 
 def _statistics(total: _Sums) -> LinearStatistics:
-    measured = isinstance(total.gradients, Tensor)
-    tokens = torch.cat(total.tokens)
-    every = EVERY_TOKEN * tokens.mean() if measured else 1.0
-    weights = tokens + every if measured else tokens
+    assert total.plain is not None
+    assert total.shift is not None
+    weights = torch.cat(total.tokens)
+    first, second = total.plain.first, total.plain.second
+    if total.weighted is not None:
+        every = EVERY_TOKEN * weights.mean()
+        weights = weights + every
+        first = total.weighted.first + every * first
+        second = total.weighted.second.add_(second, alpha=float(every))
     scale = 1 / weights.sum().clamp_min(torch.finfo(weights.dtype).tiny)
-    mean = (total.first + every * total.plain_first) * scale
-    gram = (total.second + every * total.plain_second) * scale - torch.outer(mean, mean)
-    if isinstance(total.gradients, Tensor):
-        sensitivity = total.gradients / max(total.examples, 1)
+    mean = first * scale
+    gram = mirror_(second.double().mul_(scale))
+    gram.addr_(mean, mean, alpha=-1)
+    mean = mean + total.shift  # which a covariance does not see
+    if total.gradients is not None:
+        sensitivity = mirror_(total.gradients.double().div_(max(total.examples, 1)))
         sensitivity.diagonal().add_(EVERY_OUTPUT * sensitivity.diagonal().mean())
         weights = weights / weights.mean().clamp_min(torch.finfo(weights.dtype).tiny)
     else:
         sensitivity = torch.eye(total.outputs, dtype=torch.float64, device=mean.device)
         weights = mean.new_empty(0)
-    return LinearStatistics(mean, (gram + gram.T) / 2, sensitivity, weights, total.calls)
+    return LinearStatistics(mean, gram, sensitivity, weights, total.calls)
 
 
 @contextmanager

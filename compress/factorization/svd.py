@@ -50,10 +50,10 @@ def truncate_svd(
         basis = _output_basis(exact, rank, gram)  # (out, rank), orthonormal
         first, second = basis.T @ exact, basis
     else:
-        root, inverse = _roots(sensitivity.to(exact))
-        seen = root @ exact
+        root = _root(sensitivity.to(exact))
+        seen = root.T @ exact
         basis = _output_basis(seen, rank, gram)
-        first, second = basis.T @ seen, inverse @ basis
+        first, second = basis.T @ seen, torch.linalg.solve_triangular(root.T, basis, upper=True)
     scale = first.norm(dim=1) / second.norm(dim=0).clamp_min(torch.finfo(torch.float64).tiny)
     scale = scale.clamp_min(torch.finfo(torch.float64).tiny).sqrt()
     return (first / scale[:, None]).to(weight.dtype), (second * scale).to(weight.dtype)
@@ -64,18 +64,18 @@ def discarded(weight: Tensor, gram: Tensor, sensitivity: Tensor) -> Tensor:
 
     That is the sum of the σ² that `truncate_svd` discards at that rank.
     """
-    root, _ = _roots(sensitivity.double())
-    _, r = _thin_qr(root @ weight.detach().double())
+    r = _thin_qr(_root(sensitivity.double()).T @ weight.detach().double())[1]
     values = torch.linalg.eigvalsh(_energy(r, gram)).clamp_min(0)  # ascending
     return torch.cat([values.new_zeros(1), values.cumsum(0)]).flip(0)
 
 
-def _roots(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the symmetric root of a damped matrix and its inverse."""
-    values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
-    floor = (DAMPING * values.mean()).clamp_min(1e-30)  # outputs that nothing reads have no metric at all
-    root = values.clamp_min(float(floor)).sqrt()
-    return vectors * root @ vectors.T, vectors / root @ vectors.T
+def _root(matrix: Tensor) -> Tensor:
+    """Return lower triangular R with R Rᵀ = `matrix`, damped."""
+    damped = (matrix + matrix.T) / 2
+    # Outputs that nothing reads have no metric at all.
+    damped.diagonal().add_((DAMPING * matrix.diagonal().mean()).clamp_min(1e-30))
+    root: Tensor = torch.linalg.cholesky(damped)
+    return root
 
 
 def _output_basis(weight: Tensor, rank: int, gram: Tensor | None) -> Tensor:
