@@ -7,6 +7,7 @@ from torch import nn
 
 from compress.calibration.products import add_product_, mirror_
 from compress.calibration.statistics import EVERY_TOKEN, measure
+from compress.pruning.elimination import surgeon
 
 
 def test_products_equal_the_whole_product_for_any_width():
@@ -53,3 +54,13 @@ def test_moments_in_float32_are_those_of_float64_where_the_mean_dwarfs_the_varia
     torch.testing.assert_close(seen.gram, gram, rtol=0, atol=5e-6)
     bounds = [torch.linalg.eigvalsh(matrix)[0] for matrix in (seen.gram, gram)]
     torch.testing.assert_close(bounds[0], bounds[1], rtol=1e-5, atol=0)
+
+
+def test_inputs_that_never_vary_have_no_covariance_and_can_be_eliminated():
+    torch.manual_seed(0)
+    model, x = _Squares(40), 100 * torch.randn(40).expand(16, 32, 40)
+    seen = measure(model, [{"x": x}, {"x": x[:3]}], ["linear"])["linear"]  # type: ignore[arg-type]
+    assert not seen.gram.any()
+    torch.testing.assert_close(seen.mean, x[0, 0].double(), rtol=1e-6, atol=0)
+    found = surgeon(model.linear.weight.detach(), seen.gram, seen.sensitivity, 1)
+    assert found.error(0) < 1e-20

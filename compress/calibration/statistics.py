@@ -135,7 +135,7 @@ def measure(
             weights = _token_weights(answer, seen, sums, generator) if gradients else {}
             _add(sums, seen, weights, batch.get("attention_mask"), len(answer))
     # One layer's sums go as its statistics come: both at once would be the peak of memory.
-    return {name: _statistics(total) for name in names if (total := sums.pop(name)).calls}
+    return {name: _statistics(total) for name in list(sums) if (total := sums.pop(name)).calls}
 
 
 def answer_of(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
@@ -245,7 +245,12 @@ def _statistics(total: _Sums) -> LinearStatistics:
     scale = 1 / weights.sum().clamp_min(torch.finfo(weights.dtype).tiny)
     mean = first * scale
     gram = mirror_(second.double().mul_(scale))
+    noise = len(weights) * torch.finfo(second.dtype).eps * gram.diagonal()
     gram.addr_(mean, mean, alpha=-1)
+    # Inputs that never vary: what rounding leaves of them may be no covariance at all.
+    still = gram.diagonal() <= noise
+    gram[still] = 0
+    gram[:, still] = 0
     mean = mean + total.shift  # which a covariance does not see
     if total.gradients is not None:
         sensitivity = mirror_(total.gradients.double().div_(max(total.examples, 1)))
