@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench.no_retraining.cells import measure
+from bench.no_retraining.cells import is_finished, measure
 from bench.no_retraining.methods import DENSE, METHODS
 from bench.no_retraining.models import CALIBRATION, MODELS, ROOT, subject
 from bench.no_retraining.report import record, tables
@@ -33,6 +33,9 @@ def main() -> None:
     parser.add_argument(
         "--work", type=Path, default=ROOT / "runs" / "no-retraining", help="models and finished cells"
     )
+    parser.add_argument(
+        "--finished", action="store_true", help="measure nothing: the tables of what is on disk already"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results" / "no_retraining.md")
     options = parser.parse_args()
     work = options.work.absolute()
@@ -43,6 +46,8 @@ def main() -> None:
         records.append(record(dense, dense))
         for name in options.methods:
             for share in () if name == DENSE else METHODS[name].shares:
+                if options.finished and not is_finished(model, rows, name, METHODS[name], share, work):
+                    continue
                 cell = measure(model, rows, name, METHODS[name], share, work)
                 records.append(record(cell, dense))
                 say(f"{model} {name} {share:g}: {records[-1].get('accuracy', cell.facts.get('error'))}")

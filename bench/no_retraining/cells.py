@@ -46,17 +46,25 @@ class Cell:
 
 def measure(model: str, subject: Subject, name: str, method: Method, share: float, work: Path) -> Cell:
     """Return the cell, from disk where nothing that decides it has changed."""
-    folder = work / "cells" / f"{model}-{name}-{share:g}"
-    key = _key(subject, method, share)
-    facts = folder / "facts.json"
-    if not (folder / "key").exists() or (folder / "key").read_text() != key:
+    folder, key = _folder(model, name, share, work), _key(subject, method, share)
+    if not is_finished(model, subject, name, method, share, work):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         _run(subject, method, share, folder, work)
         (folder / "key").write_text(key)
-    stored = json.loads(facts.read_text(encoding="utf-8"))
+    stored = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
     right = None if "error" in stored else np.load(folder / "logits.npy").argmax(1) == subject.labels
     return Cell(model, name, share, right, stored)
+
+
+def is_finished(model: str, subject: Subject, name: str, method: Method, share: float, work: Path) -> bool:
+    """Say whether the cell is on disk and nothing that decides it has changed since."""
+    key = _folder(model, name, share, work) / "key"
+    return key.exists() and key.read_text() == _key(subject, method, share)
+
+
+def _folder(model: str, name: str, share: float, work: Path) -> Path:
+    return work / "cells" / f"{model}-{name}-{share:g}"
 
 
 def _run(subject: Subject, method: Method, share: float, folder: Path, work: Path) -> None:

@@ -51,6 +51,10 @@ def tidy(program: onnx_ir.Model, output: str) -> onnx_ir.Model:
             if not value.is_graph_output():
                 # Shapes with the tracer's symbols trip tools that infer shapes themselves (ORT's quantizer).
                 value.shape = value.type = None
+    for value in graph.initializers.values():
+        value.shape = value.type = (
+            None  # the tensor says both; that quantizer transposes it and trips over them
+        )
     RemoveUnusedNodesPass()(program)
     program.producer_name = "compress"
     return program
