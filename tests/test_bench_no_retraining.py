@@ -12,6 +12,7 @@ from bench.no_retraining import cells, report
 from bench.no_retraining.cells import Cell
 from bench.no_retraining.methods import METHODS, PEERS, Method
 from bench.no_retraining.models import Subject
+from bench.no_retraining.plot import draw
 from compress.artifact import save
 
 FACTS = {"kept": 0.51, "cpu_seconds": 2.5, "reload": "same"}
@@ -162,3 +163,29 @@ def test_a_cell_is_run_once_until_its_script_changes(subject, tmp_path):
 def test_a_dense_model_reloads_as_it_was(subject, tmp_path):
     found = cells.measure("l6-mr", subject, "dense", METHODS["dense"], 0.0, tmp_path)
     assert (found.facts["kept"], found.facts["reload"]) == (1.0, "same")
+
+
+def test_the_picture_has_a_line_for_each_method_that_worked(tmp_path):
+    dense = cell("dense", 0.0, [1] * 80 + [0] * 20)
+    done = [cell("tp-taylor", share, [1] * 74 + [0] * 26, kept=1 - share) for share in (0.25, 0.5)]
+    failed = Cell("l6-mr", "textpruner-even", 0.25, None, {"error": "KeyError: 'mpnet'"})
+    retrained = cell("ours-prune-teacher", 0.5, [1] * 79 + [0] * 21)
+    draw([report.record(c, dense) for c in (dense, *done, failed, retrained)], tmp_path / "plot.svg")
+    text = (tmp_path / "plot.svg").read_text()
+    names = {METHODS[name].title.strip("*"): name for name in METHODS}
+    assert [name for name in names if f"<!-- {name} -->" in text] == ["dense", "Torch-Pruning Taylor, global"]
+
+
+def test_only_what_is_on_disk_and_unchanged_is_finished(tmp_path):
+    model = tmp_path / "model"
+    save(tiny_artifact(tiny_model("bert")), model)
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("{}\n")
+    subject, method = Subject(model, rows, rows, np.zeros(1, np.int64)), METHODS["tp-taylor"]
+    assert not cells.is_finished("l6-mr", subject, "tp-taylor", method, 0.5, tmp_path)
+    folder = tmp_path / "cells" / "l6-mr-tp-taylor-0.5"
+    folder.mkdir(parents=True)
+    (folder / "key").write_text(cells._key(subject, method, 0.5))
+    assert cells.is_finished("l6-mr", subject, "tp-taylor", method, 0.5, tmp_path)
+    rows.write_text("{} \n")
+    assert not cells.is_finished("l6-mr", subject, "tp-taylor", method, 0.5, tmp_path)

@@ -107,6 +107,15 @@ def test_float_file_gives_torchs_logits_on_padded_text(float32):
     assert any(note.startswith("parity with torch at ") for note in context.notes)
 
 
+def test_onnx_runtimes_own_quantizer_takes_the_float_file(float32, tmp_path):
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    path = float32[1].attachments["onnx/model.onnx"]
+    quantize_dynamic(path, tmp_path / "theirs.onnx", weight_type=QuantType.QInt8)
+    found = optimized_operators(tmp_path / "theirs.onnx", tmp_path)
+    assert found["DynamicQuantizeMatMul"] + found["MatMulIntegerToFloat"] >= 6
+
+
 def test_weights_beyond_the_limit_of_one_file_go_beside_it(int8, tmp_path, monkeypatch):
     artifact, path, _ = int8
     monkeypatch.setattr("compress.exporting.export.SINGLE_FILE", 1000)

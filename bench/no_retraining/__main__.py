@@ -12,6 +12,7 @@ from typing import Any
 from bench.no_retraining.cells import is_finished, measure
 from bench.no_retraining.methods import DENSE, METHODS
 from bench.no_retraining.models import CALIBRATION, MODELS, ROOT, subject
+from bench.no_retraining.plot import draw
 from bench.no_retraining.report import record, tables
 from compress.display import say
 from compress.hardware import fingerprint
@@ -59,6 +60,8 @@ def main() -> None:
         "",
         *INTRODUCTION,
         "",
+        f"![accuracy by share of weights left]({options.out.with_suffix('.svg').name})",
+        "",
         *tables(records),
         *_setting(options.models, machine),
     ]
@@ -67,6 +70,7 @@ def main() -> None:
     options.out.write_text(text, encoding="utf-8")
     stored = {"machine": machine, "calibration_examples": CALIBRATION, "cells": records}
     options.out.with_suffix(".json").write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
+    draw(records, options.out.with_suffix(".svg"))
     sys.stdout.write(text)
 
 
