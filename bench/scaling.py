@@ -2,7 +2,8 @@
 
 `python -m bench.scaling` prunes and factorizes mpnet-base cut to 3, 6 and 12 layers, each in a process of its own,
 prints one Markdown table and writes it to `bench/results/scaling.md`. The heads are untrained: only the work is
-measured. Peak memory is that of the whole process, the model and libraries included.
+measured, in processor seconds, which other work on the machine lengthens least. Peak memory is that of the whole
+process, the model and libraries included.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def main() -> None:
         "",
         f"`python -m bench.scaling`: {MODEL}, {SAMPLES} texts of {DATA}, float32, half of the layers' weights.",
         "",
-        "| pass | layers | seconds | seconds a layer | peak MB | of which before the pass |",
+        "| pass | layers | processor seconds | seconds a layer | peak MB | of which before the pass |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name in PASSES:
@@ -56,7 +57,7 @@ def main() -> None:
 
 
 def measure(name: str, layers: int) -> dict[str, float]:
-    """Run one pass on the model cut to so many layers; return seconds and megabytes."""
+    """Run one pass on the model cut to so many layers; return processor seconds and megabytes."""
     from compress.artifact import load
     from compress.data import DataConfig, load_data
     from compress.passes.base import Context
@@ -71,9 +72,9 @@ def measure(name: str, layers: int) -> dict[str, float]:
         if layers < LAYERS[-1]:
             artifact = Prune(layers=layers).apply(artifact, context)
         step = KINDS[name].model_validate({"pass": name, "samples": SAMPLES, **PASSES[name]})
-        before, start = _peak_mb(), time.perf_counter()
+        before, start = _peak_mb(), time.process_time()
         step.apply(artifact, context)
-    return {"seconds": time.perf_counter() - start, "peak_mb": _peak_mb(), "before_mb": before}
+    return {"seconds": time.process_time() - start, "peak_mb": _peak_mb(), "before_mb": before}
 
 
 def _peak_mb() -> float:
