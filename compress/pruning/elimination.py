@@ -10,8 +10,8 @@ from torch import Tensor
 # Share of the inputs' mean energy added to every direction before the Gram matrix is inverted.
 DAMPING = 1e-2
 _STEPS = 96  # a part with more units loses several at once
-# Share of the units in the matrices that may be gone before these are made smaller: below it, copying costs more
-# than the products it saves.
+# Share of the units in the matrices that may be gone before these are made smaller. With an eighth, the products
+# take 0.38 of what they would at full size (a third would be the least), and all copies together are a few matrices.
 _GONE = 1 / 8
 
 
