@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -229,4 +230,4 @@ def _check_fits(state: State, rows: int) -> None:
 
 
 def _bytes(model: nn.Module) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in model.parameters())
+    return sum(tensor.nbytes for tensor in chain(model.parameters(), model.buffers()))
