@@ -29,6 +29,12 @@ class LowRankEmbedding(nn.Module):
         self.second = nn.Linear(rank, width, bias=False)
 
     @property
+    def weight(self) -> Tensor:
+        """The inner table's weight, which some families' initialisation asks an embedding for."""
+        weight: Tensor = self.table.weight
+        return weight
+
+    @property
     def num_embeddings(self) -> int:
         """How many ids there are."""
         return self.table.num_embeddings

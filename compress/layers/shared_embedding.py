@@ -30,6 +30,12 @@ class SharedEmbedding(nn.Module):
         self.register_buffer("row_of", torch.zeros(ids, dtype=torch.int32))
 
     @property
+    def weight(self) -> Tensor:
+        """The inner table's weight, which some families' initialisation asks an embedding for."""
+        weight: Tensor = self.table.weight
+        return weight
+
+    @property
     def num_embeddings(self) -> int:
         """How many ids there are."""
         return len(self.row_of)
