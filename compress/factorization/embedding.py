@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from compress.architectures.embeddings import token_table
 from compress.errors import InputError
-from compress.factorization.svd import DAMPING
+from compress.factorization.svd import DAMPING, damped_root
 from compress.layers import LowRankEmbedding, SharedEmbedding
 
 if TYPE_CHECKING:
@@ -106,15 +106,11 @@ def factorize_input_embedding(
 def _factor(metric: Tensor | None, like: Tensor) -> Tensor:
     """Return the lower triangular S with S Sᵀ the damped metric, (width, width) float64."""
     width = like.shape[1]
-    identity = torch.eye(width, dtype=torch.float64, device=like.device)
     if metric is None:
-        return identity
-    exact = metric.to(identity)
-    if exact.shape == (width, width):
-        root: Tensor
-        root, failed = torch.linalg.cholesky_ex(exact + DAMPING * exact.diagonal().mean() * identity)
-        if not failed and root.isfinite().all():
-            return root
+        return torch.eye(width, dtype=torch.float64, device=like.device)
+    exact = metric.to(like.device, torch.float64)
+    if exact.shape == (width, width) and exact.isfinite().all() and exact.diagonal().mean() > 0:
+        return damped_root(exact)
     raise ValueError(f"the metric has to be a finite positive matrix of shape {(width, width)}")
 
 

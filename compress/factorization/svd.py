@@ -50,7 +50,7 @@ def truncate_svd(
         basis = _output_basis(exact, rank, gram)  # (out, rank), orthonormal
         first, second = basis.T @ exact, basis
     else:
-        root = _root(sensitivity.to(exact))
+        root = damped_root(sensitivity.to(exact))
         seen = root.T @ exact
         basis = _output_basis(seen, rank, gram)
         first, second = basis.T @ seen, torch.linalg.solve_triangular(root.T, basis, upper=True)
@@ -64,13 +64,16 @@ def discarded(weight: Tensor, gram: Tensor, sensitivity: Tensor) -> Tensor:
 
     That is the sum of the σ² that `truncate_svd` discards at that rank.
     """
-    r = _thin_qr(_root(sensitivity.double()).T @ weight.detach().double())[1]
+    r = _thin_qr(damped_root(sensitivity.double()).T @ weight.detach().double())[1]
     values = torch.linalg.eigvalsh(_energy(r, gram)).clamp_min(0)  # ascending
     return torch.cat([values.new_zeros(1), values.cumsum(0)]).flip(0)
 
 
-def _root(matrix: Tensor) -> Tensor:
-    """Return lower triangular R with R Rᵀ = `matrix`, damped."""
+def damped_root(matrix: Tensor) -> Tensor:
+    """Return lower triangular R with R Rᵀ = `matrix` (n, n), positive semi-definite, damped.
+
+    `DAMPING` times the mean of its diagonal is added to the diagonal.
+    """
     damped = (matrix + matrix.T) / 2
     # Outputs that nothing reads have no metric at all.
     damped.diagonal().add_((DAMPING * matrix.diagonal().mean()).clamp_min(1e-30))

@@ -15,6 +15,7 @@ from compress.passes.recovery import check_recovery, recover
 
 if TYPE_CHECKING:
     import datasets
+    from tokenizers import Tokenizer
     from torch import nn
     from transformers import PreTrainedModel
 
@@ -115,9 +116,9 @@ class Vocabulary(Pass):
         always = backend.named_ids(state) | rows.named_in_configs(model)
         always.update(proof.count_pieces(old, self._texts_to_keep()))
         if self._shares(model):
-            facts = self._share(artifact, context, counts, always)
+            facts = self._share(artifact, context, old, counts, always)
         else:
-            artifact, facts = self._split(artifact, data, counts, always)
+            artifact, facts = self._split(artifact, data, state, old, counts, always)
         after, saved = innermost_table(model).num_embeddings, bytes_before - _bytes(model)
         context.notes.append(
             f"rows: {before:,} to {after:,}, {100 * (1 - after / before):.1f}% less; {saved / 1e6:.1f} MB "
@@ -138,12 +139,17 @@ class Vocabulary(Pass):
         return self.rare == "share"
 
     def _share(
-        self, artifact: Artifact, context: Context, counts: Counter[int], always: set[int]
+        self,
+        artifact: Artifact,
+        context: Context,
+        old: Tokenizer,
+        counts: Counter[int],
+        always: set[int],
     ) -> list[str]:
         """Let rare pieces read others' rows, in place; return notes."""
         from compress.calibration.embeddings import embedding_sensitivity
         from compress.calibration.examples import calibration
-        from compress.pruning.vocabulary import backend, proof, rows, sharing
+        from compress.pruning.vocabulary import proof, rows, sharing
 
         assert context.data is not None
         model, data = artifact.model.to(context.device), context.data  # type: ignore[arg-type]
@@ -153,7 +159,6 @@ class Vocabulary(Pass):
         expected = sharing.expected_counts(counts, rows.ids_of(model))
         sensitivity = embedding_sensitivity(model, examples.inputs)
         read_as = sharing.share_rows(model, expected, always, size, sensitivity)
-        old = backend.plain_backend(artifact.tokenizer)
         train = _texts(data.train)
         foreign = {index for index, row in enumerate(read_as.tolist()) if index != row}
         same = sum(foreign.isdisjoint(ids) for ids in proof.encoded(old, train))
@@ -170,13 +175,18 @@ class Vocabulary(Pass):
         ]
 
     def _split(
-        self, artifact: Artifact, data: TextData, counts: Counter[int], always: set[int]
+        self,
+        artifact: Artifact,
+        data: TextData,
+        state: State,
+        old: Tokenizer,
+        counts: Counter[int],
+        always: set[int],
     ) -> tuple[Artifact, list[str]]:
         """Take rare pieces out of tables and tokenizer, the model in place; return the artifact and notes."""
         from compress.pruning.vocabulary import backend, pieces, proof, rows
 
         model, tokenizer = artifact.model, artifact.tokenizer
-        state, old = backend.state_of(tokenizer), backend.plain_backend(tokenizer)
         always = always | pieces.floor(state)
         if rows.counts_positions_from_pad(model):
             always.update(range(model.config.pad_token_id + 1))
