@@ -86,7 +86,7 @@ def test_choosing_in_parts_is_the_same(monkeypatch):
     assert torch.equal(nearest_rows(space, whole), distances.argmin(1))
 
 
-@pytest.mark.parametrize("family", ["bert", "electra", "llama", "gpt2", "mpnet", "deberta-v2"])
+@pytest.mark.parametrize("family", ["bert", "electra", "llama", "gpt2", "mpnet", "modernbert"])
 def test_kept_ids_read_what_they_read_before_and_the_others_one_of_them(family, tmp_path):
     model = tiny_model(family)
     before = model.get_input_embeddings().weight.detach().clone()
@@ -98,6 +98,15 @@ def test_kept_ids_read_what_they_read_before_and_the_others_one_of_them(family, 
     assert len(kept) == table.table.num_embeddings == 12
     assert table.num_embeddings == len(before)
     assert_reloads(tiny_artifact(model), tmp_path / "model")
+
+
+def test_the_row_of_padding_stays_one():
+    table = nn.Embedding(6, 4, padding_idx=5)
+    shared = SharedEmbedding.of(table, torch.tensor([1, 3, 5]), torch.tensor([0, 0, 1, 1, 2, 2]))
+    assert shared.padding_idx == shared.table.padding_idx == 2
+    assert torch.equal(shared.weight[2], table.weight[5])
+    without = SharedEmbedding.of(table, torch.tensor([1, 3]), torch.tensor([0, 0, 1, 1, 1, 1]))
+    assert without.padding_idx is None
 
 
 def test_gradients_reach_the_rows():

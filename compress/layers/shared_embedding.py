@@ -12,21 +12,20 @@ class SharedEmbedding(nn.Module):
     """`row = table(row_of[id])`: as many ids as before, fewer rows.
 
     The table is a plain `nn.Embedding`, or whatever a later pass makes of it. What transformers asks an embedding
-    for (`num_embeddings`, `embedding_dim`, `padding_idx`) is what the whole table had.
+    for is read off the two; `padding_idx` is a row of `weight`, which some families set to zero when they build.
 
     Args:
         ids: number of ids.
         rows: number of rows.
         width: size of one embedding.
-        padding_idx: the id of padding, if any; training leaves its row alone.
+        padding_idx: the row of padding, if any; training leaves it alone.
     """
 
     row_of: Tensor  # (ids,) int32
 
     def __init__(self, ids: int, rows: int, width: int, padding_idx: int | None = None) -> None:
         super().__init__()
-        self.padding_idx = padding_idx
-        self.table = nn.Embedding(rows, width)
+        self.table = nn.Embedding(rows, width, padding_idx)
         self.register_buffer("row_of", torch.zeros(ids, dtype=torch.int32))
 
     @property
@@ -45,6 +44,11 @@ class SharedEmbedding(nn.Module):
         """Size of one embedding."""
         return self.table.embedding_dim
 
+    @property
+    def padding_idx(self) -> int | None:
+        """The row that training leaves alone, if any."""
+        return self.table.padding_idx
+
     def forward(self, ids: Tensor) -> Tensor:
         """Look up ids (...) int64; the result is (..., width)."""
         out: Tensor = self.table(self.row_of[ids])
@@ -54,10 +58,9 @@ class SharedEmbedding(nn.Module):
     @torch.no_grad()
     def of(cls, table: nn.Embedding, kept: Tensor, row_of: Tensor) -> SharedEmbedding:
         """Return a table of the rows `kept` (rows,) int64, in which id i reads row `row_of[i]` (ids,) of them."""
-        shared = cls(len(row_of), len(kept), table.embedding_dim, table.padding_idx).to(table.weight)
-        shared.table.weight.copy_(table.weight[kept])
+        shared = cls(len(row_of), len(kept), table.embedding_dim).to(table.weight)
+        shared.table = with_rows(table, kept)
         shared.row_of.copy_(row_of)
-        shared.requires_grad_(table.weight.requires_grad)
         return shared.train(table.training)
 
     def description(self) -> dict[str, Any]:
@@ -73,3 +76,13 @@ class SharedEmbedding(nn.Module):
     def build(cls, description: dict[str, Any]) -> SharedEmbedding:
         """Make the module with empty weights from `description()`."""
         return cls(description["ids"], description["rows"], description["width"], description["padding"])
+
+
+@torch.no_grad()
+def with_rows(table: nn.Embedding, kept: Tensor) -> nn.Embedding:
+    """Return a table of the rows `kept` (rows,) int64 of another; its row of padding stays one."""
+    padding = None if table.padding_idx is None else (kept == table.padding_idx).nonzero().flatten().tolist()
+    fewer = nn.Embedding(
+        len(kept), table.embedding_dim, padding[0] if padding else None, _weight=table.weight[kept]
+    )
+    return fewer.requires_grad_(table.weight.requires_grad).train(table.training)

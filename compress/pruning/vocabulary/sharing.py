@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from compress.architectures.embeddings import token_table
 from compress.errors import InputError
 from compress.layers import SharedEmbedding
+from compress.layers.shared_embedding import with_rows
 from compress.pruning.elimination import root
 
 if TYPE_CHECKING:
@@ -136,8 +137,7 @@ def share_rows(
         model.set_submodule(name, SharedEmbedding.of(table, kept, row_of))
     else:
         rows = shared.row_of.cpu()[kept].long()
-        fewer = nn.Embedding(len(rows), table.embedding_dim, _weight=table.weight[rows])
-        model.set_submodule(name, fewer.requires_grad_(table.weight.requires_grad))
+        model.set_submodule(name, with_rows(table, rows))
         shared.row_of.copy_(row_of)
     return kept[row_of]
 
