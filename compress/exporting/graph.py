@@ -14,6 +14,7 @@ import torch
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from compress.errors import CompressError
+from compress.exporting.rows import read_rows_only
 from compress.exporting.traceable import OnnxInt8Linear
 from compress.layers import Int8Embedding
 
@@ -34,6 +35,8 @@ def tidy(program: onnx_ir.Model, output: str) -> onnx_ir.Model:
     """
     graph = program.graph
     del graph.outputs[1:]
+    RemoveUnusedNodesPass()(program)  # a reader that nobody reads wants no row
+    read_rows_only(program)
     graph.outputs[0].name = output
     for value in chain(graph.inputs, graph.outputs):
         _name_axes(value)
