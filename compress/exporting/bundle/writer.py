@@ -16,8 +16,6 @@ from compress.manifest import NAME as MANIFEST
 from compress.manifest import hash_file, hash_folder
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
     from compress.artifact import Artifact
     from compress.benchmark.report import Report
 
@@ -67,7 +65,7 @@ def write_bundle(
         shutil.copyfile(file, folder / "onnx" / file.name)
     settings = _settings(artifact, model)
     _write_json(folder / SETTINGS, settings)
-    _write_json(folder / "config.json", _config(artifact.model))
+    _write_json(folder / "config.json", _config(artifact))
     facts = Facts(artifact.manifest, settings, model.stat().st_size, tuple(notes), examples, report)
     _copy_templates(folder, readme_values(facts) | card_values(facts))
     recorded = artifact.manifest.model_copy(update={"files": hash_folder(folder)})
@@ -100,15 +98,16 @@ def _settings(artifact: Artifact, model: Path) -> dict[str, Any]:
     }
 
 
-def _config(model: PreTrainedModel) -> dict[str, Any]:
+def _config(artifact: Artifact) -> dict[str, Any]:
     """Return the family's own config with the labels written out, as other libraries read it.
 
     What compress keeps in `quantization_config` describes weights that a bundle does not hold.
     """
-    config: dict[str, Any] = json.loads(model.config.to_json_string())
+    config: dict[str, Any] = json.loads(artifact.model.config.to_json_string())
     config.pop("quantization_config", None)
-    labels = {"id2label": model.config.id2label, "label2id": model.config.label2id}
-    return config | labels | {"architectures": [type(model).__name__]}
+    named = dict(enumerate(artifact.task.labels)) or artifact.model.config.id2label
+    labels = {"id2label": named, "label2id": {label: index for index, label in named.items()}}
+    return config | labels | {"architectures": [type(artifact.model).__name__]}
 
 
 def _copy_templates(folder: Path, values: dict[str, str]) -> None:

@@ -245,7 +245,7 @@ def _open_session(path: Path, threads: int) -> Any:
         if "opset" in reason.lower() or "ir version" in reason.lower():
             cause = f"onnxruntime {onnxruntime.__version__} is too old for it ({reason})"
             raise BundleError(f"{path.name}: {cause}. Run: pip install --upgrade onnxruntime") from None
-        if type(error).__name__ in ("InvalidProtobuf", "InvalidGraph", "NoModel"):
+        if "protobuf" in reason.lower():
             raise BundleError(
                 f"{path.name}: not a whole ONNX file ({reason}). Copy the bundle again."
             ) from None
