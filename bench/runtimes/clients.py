@@ -52,7 +52,10 @@ Client = Callable[[Place, Sequence[str]], Answers]
 
 def runner(place: Place, texts: Sequence[str]) -> Answers:
     """The bundle's run.py, in an environment that holds only what its requirements.txt names."""
-    python = str(python_of(place.bundle / "requirements.txt", place.work))
+    requirements = place.work / "runner" / "requirements.txt"  # its folder names the environment
+    requirements.parent.mkdir(exist_ok=True)
+    requirements.write_bytes((place.bundle / "requirements.txt").read_bytes())
+    python = str(python_of(requirements, place.work))
     listed = "import importlib.util as u; print([n for n in ('torch', 'transformers') if u.find_spec(n)])"
     assert _output([python, "-c", listed]).strip() == "[]", "the environment holds more than the runner needs"
     version = "import importlib.metadata as m; print(m.version('onnxruntime'))"
