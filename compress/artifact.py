@@ -34,7 +34,7 @@ class Artifact:
         model: the torch model, in eval mode.
         tokenizer: its own tokenizer.
         manifest: task, data, pass history.
-        attachments: further files of the folder by relative name (`onnx/model.onnx`), copied on save.
+        attachments: further files of the folder by relative name (`onnx/model.onnx`, `bundle/run.py`), copied on save.
     """
 
     model: PreTrainedModel
@@ -180,7 +180,7 @@ def load(name: str | Path, task: Task | None = None) -> Artifact:
         # From here on it is an ordinary model: structure is read off its modules, not off the hook.
         model.hf_quantizer.remove_quantization_config(model)
     _agree_on_padding(model.config, tokenizer)
-    attachments = {path: folder / path for path in recorded.files if path.startswith("onnx/")}
+    attachments = {path: folder / path for path in recorded.files if path.startswith(("onnx/", "bundle/"))}
     return Artifact(model.eval(), tokenizer, recorded.model_copy(update={"files": {}}), attachments)
 
 

@@ -65,7 +65,7 @@ def fingerprint() -> dict[str, Any]:
         "gpus": _gpus(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": versions(),
+        "versions": versions("openvino"),
     }
 
 

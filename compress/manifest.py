@@ -70,16 +70,16 @@ def hash_file(path: Path) -> str:
 
 def hash_folder(folder: Path) -> dict[str, str]:
     """Map every file below `folder` but the manifest itself to its sha256."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != NAME)
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / NAME)
     return {path.relative_to(folder).as_posix(): hash_file(path) for path in paths}
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of the libraries that decide a result."""
+def versions(*others: str) -> dict[str, str]:
+    """Return the versions of the libraries that decide a result, and of `others`, as far as installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {}
-    for name in ("compress-transformers", "torch", "transformers", "onnxruntime", "numpy"):
+    for name in ("compress-transformers", "torch", "transformers", "onnxruntime", "numpy", *others):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

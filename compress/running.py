@@ -68,7 +68,8 @@ def run(recipe: Recipe | str | Path, out: Path | None = None) -> Run:
 
 def _bench(recipe: Recipe, chain: Chain, done: list[Path], out: Path) -> Report:
     """Measure every step, unless the same was measured on this machine before."""
-    from compress.benchmark import Report, Target, run_bench
+    from compress.benchmark import Target, run_bench
+    from compress.benchmark.report import NAME, read_report
 
     assert recipe.bench is not None
     key = hash_json(
@@ -82,7 +83,7 @@ def _bench(recipe: Recipe, chain: Chain, done: list[Path], out: Path) -> Report:
     stamp = out / "key.txt"
     if stamp.exists() and stamp.read_text(encoding="utf-8") == key:
         say(f"bench: done before, in {out}")
-        return Report.model_validate_json((out / "report.json").read_bytes())
+        return read_report(out / NAME)
     say(f"bench → {out}")
     test = chain.data.test if chain.data else None
     targets = [Target(path.name, path, _made_for(path, recipe.bench)) for path in done]
@@ -95,9 +96,9 @@ def _bench(recipe: Recipe, chain: Chain, done: list[Path], out: Path) -> Report:
 
 
 def _made_for(step: Path, config: BenchConfig) -> tuple[Runtime, ...] | None:
-    """Return the runtime a step's result is made for: ONNX Runtime once it is exported, torch before."""
-    runtime: Runtime = "torch" if onnx_file(step) is None else "onnxruntime"
-    return (runtime,) if runtime in config.runtimes else None
+    """Return the runtimes a step's result is made for: those that read ONNX once it is exported, torch before."""
+    exported = onnx_file(step) is not None
+    return tuple(runtime for runtime in config.runtimes if (runtime != "torch") == exported) or None
 
 
 def bench_models(

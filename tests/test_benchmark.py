@@ -190,6 +190,40 @@ def test_missing_runtime_names_the_command_that_brings_it(folder, tmp_path, monk
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_missing_openvino_names_the_extra(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(subjects.importlib.util, "find_spec", lambda name: None)
+    config = BenchConfig(runtimes=("openvino-bf16",))
+    with pytest.raises(InputError, match=r"openvino is not installed.*compress-transformers\[openvino\]"):
+        run_bench([Target("tiny", folder)], config, None, tmp_path / "out", 0)
+
+
+def test_openvino_is_not_benched_on_cuda(folder, tmp_path):
+    config = BenchConfig(runtimes=("openvino",), device="cuda")
+    with pytest.raises(InputError, match="openvino is not benched on cuda"):
+        run_bench([Target("tiny", folder)], config, None, tmp_path / "out", 0)
+
+
+def test_openvino_gives_onnxruntimes_answers(folder, tmp_path):
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    runtimes = ("onnxruntime", "openvino", "openvino-bf16")
+    report = run_bench(
+        [Target("tiny", folder)], BenchConfig(**QUICK, runtimes=runtimes), TEST, tmp_path / "out", 0
+    )
+    assert [row.runtime for row in report.rows] == list(runtimes)
+    assert [accuracy.agreement_with_first for accuracy in report.accuracy] == [100.0] * 3
+    assert report.machine["versions"]["openvino"]
+    assert len({row.size_mb for row in report.rows}) == 1
+
+
+def test_openvino_refuses_a_graph_with_unknown_inputs(tmp_path):
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    from compress.benchmark.openvino_engine import OpenVinoEngine
+
+    path = write_graph(tmp_path / "model.onnx", inputs=("input_ids", "pixel_values"))
+    with pytest.raises(InputError, match="the graph asks for the input 'pixel_values'"):
+        OpenVinoEngine(path, 1, "f32")
+
+
 def test_cuda_without_a_gpu_is_refused(folder, tmp_path):
     with pytest.raises(InputError, match="torch sees no GPU"):
         run_bench([Target("tiny", folder)], BenchConfig(device="cuda"), None, tmp_path / "out", 0)

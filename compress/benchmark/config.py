@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, field_validator
 
-Runtime = Literal["torch", "onnxruntime"]
+Runtime = Literal["torch", "onnxruntime", "openvino", "openvino-bf16"]
 
 
 class BenchConfig(BaseModel, frozen=True, extra="forbid", defer_build=True):
@@ -22,7 +22,10 @@ class BenchConfig(BaseModel, frozen=True, extra="forbid", defer_build=True):
     """
 
     runtimes: tuple[Runtime, ...] = Field(
-        ("torch", "onnxruntime"), min_length=1, description="Where models run; the first is the reference's."
+        ("torch", "onnxruntime"),
+        min_length=1,
+        description="Where models run; the first is the reference's. OpenVINO reads the same ONNX file, in "
+        "float32 or bfloat16.",
     )
     batch_sizes: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(
         (1, 8), min_length=1, description="Examples in one call."

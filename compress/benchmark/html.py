@@ -12,12 +12,12 @@ _STYLE = """
 :root {
   color-scheme: light dark;
   --page: #f6f6f3; --surface: #ffffff; --ink: #16181d; --muted: #5c6068; --grid: #e3e3de;
-  --torch: #2a6fd0; --onnxruntime: #d9622b; --quiet: #8a8e96;
+  --torch: #2a6fd0; --onnxruntime: #d9622b; --openvino: #2f8f5b; --openvino-bf16: #8a56c2; --quiet: #8a8e96;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #121316; --surface: #1b1d21; --ink: #eceef1; --muted: #a9adb5; --grid: #31343a;
-    --torch: #5b9bf0; --onnxruntime: #ef8550; --quiet: #777c85;
+    --torch: #5b9bf0; --onnxruntime: #ef8550; --openvino: #58bd88; --openvino-bf16: #b48ae6; --quiet: #777c85;
   }
 }
 * { box-sizing: border-box; }

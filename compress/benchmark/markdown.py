@@ -11,19 +11,20 @@ def to_markdown(report: Report) -> str:
     notes = [f"- {note}" for note in report.notes]
     parts = [
         "# Bench",
-        _table(summary(report)),
+        to_table(summary(report)),
         method(report),
         *(["\n".join(notes)] if notes else []),
         "## All rows",
-        _table(details(report)),
+        to_table(details(report)),
         "## Machine",
-        _table(machine(report)),
+        to_table(machine(report)),
         f"Measured {report.created}.",
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _table(table: Table) -> str:
+def to_table(table: Table) -> str:
+    """Return a table as Markdown that reads well as plain text too."""
     table = Table(table.head, _escaped(table.rows), table.text_columns)
     sizes = [max(3, width) for width in widths(table)]
     texts = table.text_columns

@@ -10,10 +10,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from compress.benchmark.engines import Inputs, timed
-from compress.errors import InputError
+from compress.benchmark.engines import INPUTS, Inputs, asked_for, timed, unknown_input
 
-_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _TYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 
 
@@ -41,17 +39,13 @@ class OnnxEngine:
         )
         self.types = {}
         for entry in self.session.get_inputs():
-            if entry.name not in _INPUTS or entry.type not in _TYPES:
-                raise InputError(
-                    f"the graph asks for the input {entry.name!r} of {entry.type}",
-                    place=str(file),
-                    remedy="A bench feeds input_ids, attention_mask and token_type_ids, as int32 or int64.",
-                )
+            if entry.name not in INPUTS or entry.type not in _TYPES:
+                raise unknown_input(file, entry.name, entry.type)
             self.types[entry.name] = _TYPES[entry.type]
 
     def bind(self, inputs: Inputs) -> Callable[[], int]:
         """See `Engine.bind`; on CUDA inputs and outputs stay on the device."""
-        feeds = self._feeds(inputs)
+        feeds = asked_for(inputs, self.types)
         if self.device == "cpu":
             return timed(lambda: self.session.run(None, feeds))
         binding = self.session.io_binding()
@@ -69,10 +63,5 @@ class OnnxEngine:
 
     def predict(self, inputs: Inputs) -> NDArray[Any]:
         """See `Engine.predict`."""
-        answer: NDArray[Any] = self.session.run(None, self._feeds(inputs))[0]
+        answer: NDArray[Any] = self.session.run(None, asked_for(inputs, self.types))[0]
         return answer
-
-    def _feeds(self, inputs: Inputs) -> dict[str, NDArray[Any]]:
-        """Give the graph what it asks for; segments that the tokenizer does not make are all 0."""
-        zeros = np.zeros_like(inputs["input_ids"])
-        return {name: inputs.get(name, zeros).astype(kind) for name, kind in self.types.items()}

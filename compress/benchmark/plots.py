@@ -17,17 +17,21 @@ if TYPE_CHECKING:
 
 # Drawn in a colour that stands for a variable of the page's style, and replaced by it afterwards.
 _INK, _MUTED, _GRID, _SURFACE = "#010101", "#020202", "#030303", "#040404"
-_RUNTIMES = {"torch": "#050505", "onnxruntime": "#060606"}
+_RUNTIMES = {
+    "torch": "#050505",
+    "onnxruntime": "#060606",
+    "openvino": "#070707",
+    "openvino-bf16": "#080808",
+}
 _VARIABLES = {
     _INK: "--ink",
     _MUTED: "--muted",
     _GRID: "--grid",
     _SURFACE: "--surface",
-    _RUNTIMES["torch"]: "--torch",
-    _RUNTIMES["onnxruntime"]: "--onnxruntime",
+    **{colour: f"--{runtime}" for runtime, colour in _RUNTIMES.items()},
 }
 _NOTE: Any = {"textcoords": "offset points", "fontsize": 9}
-_MARKERS = {"torch": "o", "onnxruntime": "s"}
+_MARKERS = {"torch": "o", "onnxruntime": "s", "openvino": "^", "openvino-bf16": "D"}
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,13 @@ Units: milliseconds, seconds, MB of 10⁶ bytes, percent for accuracy and agreem
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from compress.benchmark.config import BenchConfig, Runtime
+from compress.errors import InputError, first_line
 
 NAME = "report.json"
 
@@ -146,3 +148,20 @@ class Report(BaseModel, frozen=True, extra="forbid"):
     rows: tuple[Row, ...]
     accuracy: tuple[Accuracy, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+def read_report(path: Path) -> Report:
+    """Read a `report.json`.
+
+    Raises:
+        InputError: there is none, or it is not a report.
+    """
+    try:
+        return Report.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        cause = error.strerror if isinstance(error, OSError) else first_line(error)
+        raise InputError(
+            f"cannot be read as a bench's report ({cause})",
+            place=str(path),
+            remedy="Give the report.json that compress bench wrote.",
+        ) from error

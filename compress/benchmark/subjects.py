@@ -27,6 +27,7 @@ _INSTALL = {
     ("torch", "cuda"): "pip install torch, in a build for CUDA",
     ("onnxruntime", "cpu"): "pip install onnxruntime",
     ("onnxruntime", "cuda"): "pip install onnxruntime-gpu",
+    ("openvino", "cpu"): "pip install 'compress-transformers[openvino]'",
 }
 
 
@@ -81,11 +82,18 @@ def _check_targets(targets: Sequence[Target]) -> None:
 
 def _check_runtimes(config: BenchConfig) -> None:
     for runtime in config.runtimes:
-        if importlib.util.find_spec(runtime) is None:
+        package = runtime.removesuffix("-bf16")
+        if (package, config.device) not in _INSTALL:
             raise InputError(
-                f"the runtime {runtime} is not installed",
+                f"the runtime {runtime} is not benched on {config.device}",
                 place="bench.runtimes",
-                remedy=f"Run: {_INSTALL[runtime, config.device]}",
+                remedy="Leave it out, or use device cpu.",
+            )
+        if importlib.util.find_spec(package) is None:
+            raise InputError(
+                f"the runtime {package} is not installed",
+                place="bench.runtimes",
+                remedy=f"Run: {_INSTALL[package, config.device]}",
             )
     if config.device == "cpu":
         return
@@ -129,7 +137,7 @@ def prepare(targets: Sequence[Target], config: BenchConfig, work: Path, notes: l
         for runtime in target.runtimes or config.runtimes:
             path = _runnable(target, runtime, task, work / f"onnx-{number}", notes)
             if path is not None:
-                file = path if runtime == "onnxruntime" else None
+                file = None if runtime == "torch" else path
                 shipped = files.needed_files(target.folder, runtime, file)
                 subjects.append(Subject(Entry(target, runtime), path, model, task, shipped))
     if not subjects:
@@ -158,7 +166,7 @@ def _runnable(
     except CompressError as error:
         if task is not None:
             raise
-        notes.append(f"{target.name} (onnxruntime) was left out: it has no ONNX file and no export: {error}")
+        notes.append(f"{target.name} ({runtime}) was left out: it has no ONNX file and no export: {error}")
         return None
     notes.append(f"{target.name}: the folder has no ONNX file; {made.name} was made for this bench")
     return made

@@ -66,11 +66,11 @@ def needed_files(folder: Path, runtime: Runtime, model: Path | None) -> list[Pat
 
     Args:
         folder: the model folder.
-        runtime: torch needs the weights, onnxruntime the graph with its external data; both the config and
-            the tokenizer.
+        runtime: torch needs the weights, the others the graph with its external data; all the config and the
+            tokenizer.
         model: the ONNX file that is benched.
     """
-    if runtime == "onnxruntime" and model is not None:
+    if runtime != "torch" and model is not None:
         weights = sorted(model.parent.glob(f"{model.name}*"))  # model.onnx, model.onnx_data, model.onnx.data
     else:
         weights = [*weight_files(folder), *folder.glob("model.safetensors.index.json")]

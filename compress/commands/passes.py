@@ -295,6 +295,8 @@ def quantize(
 
 def export(
     model: Model,
+    bundle: Annotated[bool | None, field(Export, "bundle", "--bundle")] = None,
+    report: Annotated[Path | None, field(Export, "report")] = None,
     out: Out = None,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -304,8 +306,10 @@ def export(
     """Write the ONNX file beside the model and check it against torch.
 
     Example: compress export runs/int8 --out runs/deploy
+
+    Example: compress export runs/int8 --bundle --out runs/deploy; python runs/deploy/bundle/run.py "a text"
     """
-    _run([Export()], model, out, None, seed, device, json, quiet)
+    _run([build(Export, bundle=bundle, report=report)], model, out, None, seed, device, json, quiet)
 
 
 def _data(

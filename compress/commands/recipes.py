@@ -17,6 +17,8 @@ class Runtime(StrEnum):
 
     torch = "torch"
     onnxruntime = "onnxruntime"
+    openvino = "openvino"
+    openvino_bf16 = "openvino-bf16"
 
 
 def run(

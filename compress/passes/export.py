@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from compress.errors import InputError
 from compress.passes.base import Context, ModelPlan, Pass
 
 if TYPE_CHECKING:
@@ -19,23 +22,67 @@ class Export(Pass):
     shapes, same int8 codes, all products in int8.
 
     Example:
-        - {pass: export}
+        - {pass: export, bundle: true}
     """
 
     name: ClassVar[str] = "export"
     changes_answers: ClassVar[bool] = False
     pass_: Literal["export"] = Field("export", alias="pass")
+    bundle: bool = Field(
+        False,
+        description="Add bundle/, a folder of its own that needs no torch: the ONNX file, tokenizer, runners for "
+        "Python, Node and the browser, README, model card and checksums.",
+    )
+    report: Path | None = Field(
+        None, description="A bench's report.json; its table goes into the bundle's README."
+    )
 
     def check(self, plan: ModelPlan) -> None:
-        """Refuse a second export."""
+        """Refuse a second export, a bundle of a model without a head, and a report that cannot be read."""
+        from compress.benchmark.report import read_report
+
         if plan.exported:
             plan.refuse("the model is exported already", "Keep one export, as the last pass.")
         plan.exported = True
+        if self.bundle and plan.task is None:
+            plan.refuse(
+                "a bundle needs a model with a trained head", "Fine-tune it first, or leave bundle out."
+            )
+        if self.report is None:
+            return
+        if not self.bundle:
+            plan.refuse(
+                "a report goes into a bundle, and none is asked for", "Add bundle, or leave report out."
+            )
+        try:
+            read_report(self.report)
+        except InputError as error:
+            plan.refuse(f"{error.place}: {error.cause}", error.remedy)
+
+    def input_files(self) -> tuple[Path, ...]:
+        """The report, where one is given."""
+        return () if self.report is None else (self.report,)
 
     def apply(self, artifact: Artifact, context: Context) -> Artifact:
-        """Return the artifact with the file attached; notes say what was checked."""
+        """Return the artifact with the files attached; notes say what was checked."""
+        from compress.benchmark.report import read_report
         from compress.exporting import export_onnx
+        from compress.exporting.bundle import write_bundle
 
         path = export_onnx(artifact, context.workdir, context.notes)
         files = {f"onnx/{file.name}": file for file in sorted(path.parent.glob(f"{path.name}*"))}
+        if self.bundle:
+            shutil.rmtree(context.workdir / "bundle", ignore_errors=True)  # of a run that was cut off
+            folder = write_bundle(
+                artifact,
+                path,
+                context.workdir / "bundle",
+                notes=context.notes,
+                examples=len(context.data.validation) if context.data else None,
+                report=None if self.report is None else read_report(self.report),
+            )
+            made = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+            files |= {f"bundle/{file.relative_to(folder).as_posix()}": file for file in made}
+            size = sum(file.stat().st_size for file in made)
+            context.notes.append(f"bundle: {len(made)} files, {size / 1e6:.1f} MB")
         return artifact.evolve(attachments=files)
