@@ -17,6 +17,7 @@ from compress.errors import CompressError, InputError
 from compress.exporting.examples import example, input_names, longest_input
 from compress.exporting.export import OPSET, _write, export_onnx
 from compress.exporting.graph import check_graph, tidy
+from compress.exporting.mobile import write_ort
 from compress.exporting.parity import check_parity
 from compress.exporting.traceable import traceable
 from compress.layers import Int8Embedding, Int8Linear
@@ -123,6 +124,48 @@ def test_weights_beyond_the_limit_of_one_file_go_beside_it(int8, tmp_path, monke
     assert {file.name for file in tmp_path.iterdir()} == {path.name, f"{path.name}.data"}
     check_graph(tmp_path / path.name, traceable(artifact.model), sample_of(artifact))
     check_parity(tmp_path / path.name, artifact.model, artifact.tokenizer, artifact.task, "logits")
+
+
+def test_an_older_opset_and_the_mobile_format_are_the_same_model(tmp_path):
+    """17 has no Gelu operator, so it is spelled out; `.ort` is what ONNX Runtime's mobile builds read."""
+    artifact = tiny_artifact(tiny_model("bert", layers=1))
+    context = Context(seed=0, workdir=tmp_path)
+    made = Export(opset=17, mobile=True).apply(artifact, context)
+
+    save(made, tmp_path / "saved")
+    folder = tmp_path / "saved" / "onnx"
+    batch = tiny_batch()
+    feeds = {name: values.numpy() for name, values in batch.items()}
+    files = [onnxruntime.InferenceSession(folder / f"model.{kind}") for kind in ("onnx", "ort")]
+    answers = [session.run(["logits"], feeds)[0] for session in files]
+
+    (version,) = [
+        entry.version for entry in onnx.load(folder / "model.onnx").opset_import if not entry.domain
+    ]
+    assert version == 17
+    for answer in answers:
+        torch.testing.assert_close(torch.from_numpy(answer), logits(made.model, batch), rtol=1e-4, atol=1e-5)
+    assert sum("parity with torch" in note for note in context.notes) == 2
+
+
+def test_an_opset_that_onnx_runtime_does_not_know_is_refused_before_anything_runs():
+    plan = ModelPlan(tiny_model("bert", layers=1).config, None, None, place="passes[0]")
+
+    Export(opset=99).check(plan)
+
+    assert plan.errors == [
+        "passes[0]: the installed ONNX Runtime does not run opset 99. Give a lower one; 20 is the default."
+    ]
+
+
+def test_what_cannot_be_written_for_mobile_builds_is_a_clear_error_and_leaves_no_file(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_text("no graph")
+
+    with pytest.raises(InputError, match=r"model\.onnx: ONNX Runtime cannot write the model as \.ort"):
+        write_ort(path)
+
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_folder_keeps_the_file(float32, tmp_path):

@@ -9,7 +9,7 @@ from types import FrameType
 
 import typer
 
-from compress.commands import looking, passes, recipes
+from compress.commands import looking, passes, recipes, recommend
 from compress.commands.spread import SpreadCommand
 from compress.errors import CompressError
 
@@ -32,6 +32,7 @@ for command in (
     passes.export,
     recipes.bench,
     recipes.run,
+    recommend.recommend,
     looking.inspect,
     looking.assets,
 ):

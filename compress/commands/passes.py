@@ -295,6 +295,8 @@ def quantize(
 
 def export(
     model: Model,
+    opset: Annotated[int | None, field(Export, "opset")] = None,
+    mobile: Annotated[bool | None, field(Export, "mobile", "--mobile")] = None,
     bundle: Annotated[bool | None, field(Export, "bundle", "--bundle")] = None,
     report: Annotated[Path | None, field(Export, "report")] = None,
     out: Out = None,
@@ -309,7 +311,16 @@ def export(
 
     Example: compress export runs/int8 --bundle --out runs/deploy; python runs/deploy/bundle/run.py "a text"
     """
-    _run([build(Export, bundle=bundle, report=report)], model, out, None, seed, device, json, quiet)
+    _run(
+        [build(Export, opset=opset, mobile=mobile, bundle=bundle, report=report)],
+        model,
+        out,
+        None,
+        seed,
+        device,
+        json,
+        quiet,
+    )
 
 
 def _data(

@@ -18,6 +18,7 @@ from torch import Tensor
 from compress.errors import InputError, first_line
 from compress.exporting.examples import example
 from compress.exporting.graph import check_graph, tidy
+from compress.exporting.mobile import write_ort
 from compress.exporting.parity import check_parity
 from compress.exporting.traceable import traceable
 from compress.layers import Int8Embedding, Int8Linear
@@ -31,7 +32,13 @@ OPSET = 20  # the first with a Gelu of its own; ONNX Runtime 1.17 and later run 
 SINGLE_FILE = 2_000_000_000  # bytes; protobuf ends at 2^31
 
 
-def export_onnx(artifact: Artifact, folder: Path, notes: list[str] | None = None) -> Path:
+def export_onnx(
+    artifact: Artifact,
+    folder: Path,
+    notes: list[str] | None = None,
+    opset: int = OPSET,
+    mobile: bool = False,
+) -> Path:
     """Write a model's ONNX file and check it against the model.
 
     Inputs are those of `input_ids`, `attention_mask` and `token_type_ids` that model and tokenizer share, int64
@@ -42,12 +49,14 @@ def export_onnx(artifact: Artifact, folder: Path, notes: list[str] | None = None
         artifact: what to export; it is not changed.
         folder: the file goes to `onnx/` below it.
         notes: gets one line each on size, operators and parity.
+        opset: version of ONNX's operators, from 17 on.
+        mobile: whether to write the graph in ONNX Runtime's own format too, `….ort`, checked alike.
 
     Returns:
         `onnx/model.onnx`, or `onnx/model_quantized.onnx` for a model with int8 weights.
 
     Raises:
-        InputError: the model cannot be traced.
+        InputError: the model cannot be traced, or not be written as `.ort`.
         CompressError: the file does not compute what the model computes; it is removed.
     """
     model = artifact.model
@@ -57,16 +66,20 @@ def export_onnx(artifact: Artifact, folder: Path, notes: list[str] | None = None
     sample = example(model, artifact.tokenizer, [7, 7], torch.Generator().manual_seed(0))
     traced = traceable(model)
     output = "last_hidden_state" if model.base_model is model else "logits"
-    program = tidy(_trace(traced, sample), output)
+    program = tidy(_trace(traced, sample, opset), output)
     int8 = any(isinstance(module, Int8Linear | Int8Embedding) for module in model.modules())
     path = folder / "onnx" / ("model_quantized.onnx" if int8 else "model.onnx")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         _write(program, path)
         facts = check_graph(path, traced, sample)
-        facts += check_parity(path, model, artifact.tokenizer, artifact.manifest.task, output)
+        answers = (model, artifact.tokenizer, artifact.manifest.task, output)
+        facts += check_parity(path, *answers)
+        if mobile:
+            ort = write_ort(path)
+            facts += [f"{ort.name}: {fact}" for fact in check_parity(ort, *answers)]
     except BaseException:
-        for written in path.parent.glob(f"{path.name}*"):
+        for written in path.parent.glob(f"{path.stem}.*"):
             written.unlink()
         raise
     if notes is not None:
@@ -79,7 +92,7 @@ def _write(program: onnx_ir.Model, path: Path) -> None:
     onnx_ir.save(program, path, external_data=f"{path.name}.data" if size > SINGLE_FILE else None)
 
 
-def _trace(model: PreTrainedModel, sample: dict[str, Tensor]) -> onnx_ir.Model:
+def _trace(model: PreTrainedModel, sample: dict[str, Tensor], opset: int) -> onnx_ir.Model:
     """Trace with `torch.onnx`, and where that fails with transformers' exporter, which patches more models.
 
     Where both work they gave the same graph, and torch alone is faster and no experimental interface.
@@ -93,24 +106,28 @@ def _trace(model: PreTrainedModel, sample: dict[str, Tensor]) -> onnx_ir.Model:
                 kwargs=sample,
                 dynamic_shapes=free,
                 input_names=list(sample),
-                opset_version=OPSET,
+                opset_version=opset,
                 dynamo=True,
                 verbose=False,
             )
             assert program is not None
             return program.model
         except Exception as error:  # the tracer raises whatever the model's code runs into
-            return _trace_patched(model, sample, free, error)
+            return _trace_patched(model, sample, free, opset, error)
 
 
 def _trace_patched(
-    model: PreTrainedModel, sample: dict[str, Tensor], free: dict[str, dict[int, object]], first: Exception
+    model: PreTrainedModel,
+    sample: dict[str, Tensor],
+    free: dict[str, dict[int, object]],
+    opset: int,
+    first: Exception,
 ) -> onnx_ir.Model:
     from transformers.exporters.configs import OnnxConfig
     from transformers.exporters.exporter_onnx import OnnxExporter
 
     try:
-        config = OnnxConfig(dynamic=True, dynamic_shapes=free, opset_version=OPSET)
+        config = OnnxConfig(dynamic=True, dynamic_shapes=free, opset_version=opset)
         exporter = OnnxExporter()
         program: onnx_ir.Model = exporter.export(model, dict(sample), config=config).program
         return program

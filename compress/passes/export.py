@@ -23,11 +23,16 @@ class Export(Pass):
 
     Example:
         - {pass: export, bundle: true}
+        - {pass: export, opset: 17, mobile: true}
     """
 
     name: ClassVar[str] = "export"
     changes_answers: ClassVar[bool] = False
     pass_: Literal["export"] = Field("export", alias="pass")
+    opset: int = Field(20, ge=17, description="version of ONNX's operators; older runtimes want a lower one")
+    mobile: bool = Field(
+        False, description="Add the graph in ONNX Runtime's own format, .ort, which its mobile builds read."
+    )
     bundle: bool = Field(
         False,
         description="Add bundle/, a folder of its own that needs no torch: the ONNX file, tokenizer, runners for "
@@ -38,12 +43,18 @@ class Export(Pass):
     )
 
     def check(self, plan: ModelPlan) -> None:
-        """Refuse a second export, a bundle of a model without a head, and a report that cannot be read."""
+        """Refuse a second export, an unknown opset, a bundle without a head, a report that cannot be read."""
         from compress.benchmark.report import read_report
+        from compress.exporting.opset import runs_opset
 
         if plan.exported:
             plan.refuse("the model is exported already", "Keep one export, as the last pass.")
         plan.exported = True
+        if not runs_opset(self.opset):
+            plan.refuse(
+                f"the installed ONNX Runtime does not run opset {self.opset}",
+                "Give a lower one; 20 is the default.",
+            )
         if self.bundle and plan.task is None:
             plan.refuse(
                 "a bundle needs a model with a trained head", "Fine-tune it first, or leave bundle out."
@@ -69,8 +80,8 @@ class Export(Pass):
         from compress.exporting import export_onnx
         from compress.exporting.bundle import write_bundle
 
-        path = export_onnx(artifact, context.workdir, context.notes)
-        files = {f"onnx/{file.name}": file for file in sorted(path.parent.glob(f"{path.name}*"))}
+        path = export_onnx(artifact, context.workdir, context.notes, self.opset, self.mobile)
+        files = {f"onnx/{file.name}": file for file in sorted(path.parent.glob(f"{path.stem}.*"))}
         if self.bundle:
             shutil.rmtree(context.workdir / "bundle", ignore_errors=True)  # of a run that was cut off
             folder = write_bundle(
