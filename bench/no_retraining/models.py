@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from compress.artifact import load
-from compress.data import DataConfig, load_data
+from compress.data import load_data
 from compress.display import say
 from compress.tasks.inputs import encode
 
@@ -81,8 +81,14 @@ def subject(name: str, work: Path) -> Subject:
         subprocess.run(
             [sys.executable, str(ROOT / "cli.py"), *dense.arguments(folder)], check=True, stdout=sys.stderr
         )
+    return rows_of(name, folder, work)
+
+
+def rows_of(name: str, folder: Path, work: Path) -> Subject:
+    """Return a fine-tuned model with the rows of the data that it was trained on, written below `work`."""
     artifact = load(folder)
-    data = load_data(DataConfig(source=dense.data)).aligned(artifact.task)
+    assert artifact.manifest.data is not None
+    data = load_data(artifact.manifest.data).aligned(artifact.task)
     order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(SEED))
     drawn = {"calibration": data.train.select(order[:CALIBRATION].tolist()), "test": data.test}
     paths = {split: work / "rows" / f"{name}-{split}.jsonl" for split in drawn}
