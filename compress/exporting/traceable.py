@@ -78,9 +78,7 @@ class OnnxStaticInt8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., in) float32 to (..., out) float32."""
-        codes = symbolic(
-            "QuantizeLinear", (x, self.step, self.zero_point), dtype=torch.uint8, shape=x.shape
-        )
+        codes = symbolic("QuantizeLinear", (x, self.step, self.zero_point), dtype=torch.uint8, shape=x.shape)
         rounded = symbolic(
             "DequantizeLinear", (codes, self.step, self.zero_point), dtype=torch.float32, shape=x.shape
         )
@@ -95,7 +93,9 @@ class OnnxStaticInt8Linear(nn.Module):
         out = symbolic("MatMul", (rounded, weight), dtype=torch.float32, shape=shape)
         if self.bias is None:
             return out
-        if x.dim() == 2:  # with Add, ONNX Runtime would make a Gemm of it, in float32 where an activation follows
+        if (
+            x.dim() == 2
+        ):  # with Add, ONNX Runtime would make a Gemm of it, in float32 where an activation follows
             return symbolic("Sum", (out, self.bias), dtype=torch.float32, shape=shape)
         return out + self.bias
 

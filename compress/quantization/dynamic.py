@@ -54,9 +54,7 @@ def dequantize(codes: Tensor, scale: Tensor) -> Tensor:
     return codes.to(torch.float32) * scale.reshape(-1, 1)
 
 
-def quantize_model(
-    model: PreTrainedModel, embeddings: bool = True, keep: Collection[str] = ()
-) -> list[str]:
+def quantize_model(model: PreTrainedModel, embeddings: bool = True, keep: Collection[str] = ()) -> list[str]:
     """Replace the linear layers and the embedding tables of a model by int8 ones, in place.
 
     What stays in float32: what `quantizable` leaves out, LayerNorm and biases. A half-precision model becomes
@@ -84,8 +82,10 @@ def quantize_model(
         )
     for name in names:
         module = model.get_submodule(name)
-        table = isinstance(module, nn.Embedding)
-        model.set_submodule(name, _embedding(name, module) if table else _linear(name, as_linear(module)))
+        new = (
+            _embedding(name, module) if isinstance(module, nn.Embedding) else _linear(name, as_linear(module))
+        )
+        model.set_submodule(name, new)
     return names
 
 

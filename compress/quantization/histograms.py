@@ -83,18 +83,18 @@ def input_histograms(
             found = torch.zeros(bins, dtype=torch.float64)
         counts[name] = counts.get(name, 0) + found
 
-    _read(model, batches, names, widen)
-    _read(model, batches, names, count)
+    read_inputs(model, batches, names, widen)
+    read_inputs(model, batches, names, count)
     return {name: Histogram(counts[name], *ranges[name]) for name in names if name in counts}
 
 
-def _read(
+def read_inputs(
     model: PreTrainedModel,
     batches: Sequence[dict[str, Tensor]],
     names: Sequence[str],
     look: Callable[[str, Tensor], None],
 ) -> None:
-    """Show `look` every layer's input without padding, batch by batch."""
+    """Run a model in eval mode and show `look` what each layer reads: its name, (tokens, in) without padding."""
     mask: Tensor | None = None
 
     def hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
