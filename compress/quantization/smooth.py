@@ -79,7 +79,9 @@ def smooth(model: PreTrainedModel, batches: Sequence[dict[str, Tensor]], alpha: 
     read_inputs(model, batches, [fold.readers[0] for fold in found], look)
     with evaluating(model):
         before = answer_of(model, batches[0])
-        done = Counter(fold.kind for fold in found if _fold_in(model, fold, largest[fold.readers[0]], alpha))
+        done: Counter[str] = Counter()
+        for fold in found:
+            done[fold.kind] += _fold_in(model, fold, largest[fold.readers[0]], alpha)
         after = answer_of(model, batches[0])
     if not torch.allclose(after, before, rtol=1e-3, atol=1e-4 * float(before.abs().max())):
         raise CompressError(
