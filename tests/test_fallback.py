@@ -61,7 +61,7 @@ def test_layers_that_hurt_most_are_found_and_fall_back(model):
     outcome = fallen(model)
     assert outcome.met
     assert outcome.in_time
-    assert list(outcome.kept)[:2] == list(BAD)
+    assert next(iter(outcome.kept)) == BAD[0]
     assert list(outcome.kept.values()) == sorted(outcome.kept.values(), reverse=True)
     assert type(outcome.model.get_submodule(BAD[0])) is torch.nn.Linear
     assert outcome.drop == pytest.approx(-closeness(model)(outcome.model))
@@ -97,7 +97,8 @@ def test_time_limit_ends_the_search_with_the_best_so_far(model, monkeypatch):
 def test_sensitivity_is_that_of_one_module_alone(model):
     quantized = tiny_model("bert", layers=1)
     harmful(quantized, ())
-    found = sensitivities(model, quantized, BAD, [tiny_batch()])
+    found = sensitivities(model, quantized, quantizable(model), [tiny_batch()])
+    assert sorted(found, key=lambda name: -found[name])[:2] == list(BAD)
     alone = tiny_model("bert", layers=1)
     alone.set_submodule(BAD[1], quantized.get_submodule(BAD[1]))
     assert found[BAD[1]] == pytest.approx(divergence(logits(model), logits(alone)))

@@ -91,14 +91,10 @@ def test_low_rank_pairs_are_folded_at_their_ends():
     assert torch.allclose(logits(model), before, rtol=1e-4, atol=1e-5)
 
 
-def test_tied_weights_are_left_alone():
+def test_tied_weights_are_left_alone_and_nothing_to_fold_is_refused():
     model = tiny_model("bert", layers=2)
     first, second = (layer.attention.output.dense for layer in model.bert.encoder.layer)
     first.weight = second.weight
     assert folds(model, tiny_batch()) == []
-
-
-def test_nothing_to_fold_is_refused():
-    model = tiny_model("fnet", layers=1)
     with pytest.raises(InputError, match="there is nothing to smooth: .* Leave smooth out"):
-        smooth(model, [{"input_ids": tiny_batch()["input_ids"]}], 0.5)
+        smooth(model, [tiny_batch()], 0.5)

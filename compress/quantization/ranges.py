@@ -62,6 +62,8 @@ def entropy(histogram: Histogram) -> Range:
     """
     bins, levels = _TENSORRT
     largest = max(-histogram.low, histogram.high)
+    if largest == 0:
+        return 0.0, 0.0
     place = (histogram.centers.abs() / largest * bins).long().clamp(max=bins - 1)
     counts = torch.zeros(bins, dtype=torch.float64).index_add_(0, place, histogram.counts)
     kept = min(range(levels, bins + 1, _STRIDE), key=lambda kept: _divergence(counts, kept, levels))
