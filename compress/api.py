@@ -25,12 +25,13 @@ def apply(
     Raises:
         InputError: everything that is wrong, before anything runs.
         CompressError: a step failed.
+        BudgetError: a step could not meet its budget; its best result is in its folder.
     """
     if isinstance(data, str):
         data = DataConfig(source=data)
     chain = pipeline.plan(str(model), steps, data, seed, device)
     out = steps[-1].folder.absolute()
-    pipeline.run(chain, out.with_name(f".{out.name}.work"))
+    pipeline.require_budgets(pipeline.run(chain, out.with_name(f".{out.name}.work")))
     return load(out)
 
 
@@ -59,6 +60,7 @@ class PassFunction(Protocol):
 
         Raises:
             InputError: everything that is wrong, before anything runs.
+            BudgetError: the result is saved, but not within the budget that was given.
             ValidationError: an option is unknown or out of range.
         """
         ...

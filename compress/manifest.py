@@ -27,6 +27,7 @@ class PassRecord(BaseModel, frozen=True, extra="forbid"):
         seconds: wall time.
         before, after: metrics on the validation split.
         notes: facts the pass reported, a line each.
+        unmet: budgets that it could not meet, a line each.
     """
 
     name: str
@@ -38,6 +39,7 @@ class PassRecord(BaseModel, frozen=True, extra="forbid"):
     before: dict[str, float] = {}
     after: dict[str, float] = {}
     notes: tuple[str, ...] = ()
+    unmet: tuple[str, ...] = ()
 
 
 class Manifest(BaseModel, frozen=True, extra="forbid"):

@@ -14,7 +14,7 @@ from compress.artifact import Artifact, content_hash, load, read_config, read_ma
 from compress.data import TextData, load_data
 from compress.data.config import DataConfig
 from compress.display import say
-from compress.errors import CompressError, FolderError, InputError
+from compress.errors import BudgetError, CompressError, FolderError, InputError
 from compress.manifest import PassRecord, hash_file, hash_json, versions
 from compress.passes.base import Context, ModelPlan, Pass
 from compress.reload import is_int8
@@ -136,6 +136,17 @@ def run(chain: Chain, scratch: Path) -> list[Path]:
     return done
 
 
+def require_budgets(done: Sequence[Path]) -> None:
+    """Check what the steps in `done` said of their budgets, in this run or before.
+
+    Raises:
+        BudgetError: a step could not meet its own; its best result is in its folder.
+    """
+    unmet = [f"{folder}: {line}" for folder in done for line in read_manifest(folder).history[-1].unmet]
+    if unmet:
+        raise BudgetError("; ".join(unmet), remedy="The best model found is saved there.")
+
+
 def _check(steps: Sequence[Step], state: ModelPlan) -> list[str]:
     state.quantized = state.config is not None and is_int8(state.config)
     for index, step in enumerate(steps):
@@ -183,6 +194,7 @@ def _run_step(
         before=metrics,
         after=after,
         notes=tuple(context.notes),
+        unmet=tuple(context.unmet),
     )
     artifact = artifact.with_record(record).evolve(
         data=chain.config, source=artifact.manifest.source or chain.model

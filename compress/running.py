@@ -46,6 +46,7 @@ def run(recipe: Recipe | str | Path, out: Path | None = None) -> Run:
     Raises:
         InputError: everything that is wrong with the recipe, the model or the data, before anything runs.
         CompressError: a step failed; the steps before it are saved and a new call goes on from there.
+        BudgetError: a step could not meet its budget; everything is done and saved all the same.
     """
     from compress.recipe import Recipe
 
@@ -63,6 +64,7 @@ def run(recipe: Recipe | str | Path, out: Path | None = None) -> Run:
     (out / folders.RUN).write_text(json.dumps({"recipe": recipe.name}) + "\n", encoding="utf-8")
     done = pipeline.run(chain, out / ".work")
     report = _bench(recipe, chain, done, out / "bench") if recipe.bench else None
+    pipeline.require_budgets(done)
     return Run(out, tuple(done), report)
 
 

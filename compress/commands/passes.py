@@ -268,8 +268,15 @@ def factorize(
 
 def quantize(
     model: Model,
-    scheme: Annotated[Literal["dynamic"] | None, field(Quantize, "scheme")] = None,
+    scheme: Annotated[Literal["dynamic", "static"] | None, field(Quantize, "scheme")] = None,
     embeddings: Annotated[bool | None, field(Quantize, "embeddings", "--embeddings/--no-embeddings")] = None,
+    calibration: Annotated[
+        Literal["mse", "percentile", "entropy", "minmax"] | None, field(Quantize, "calibration")
+    ] = None,
+    samples: Annotated[int | None, field(Quantize, "samples")] = None,
+    smooth: Annotated[float | None, field(Quantize, "smooth")] = None,
+    max_drop: Annotated[float | None, field(Quantize, "max_drop")] = None,
+    time_limit: Annotated[float | None, field(Quantize, "time_limit")] = None,
     data: Data = None,
     out: Out = None,
     seed: Seed = 0,
@@ -280,17 +287,20 @@ def quantize(
     """Turn weights into int8; the score before and after is printed and recorded.
 
     Example: compress quantize runs/small --out runs/int8
+
+    Example: compress quantize runs/small --scheme static --max-drop 0.3 --out runs/int8
     """
-    _run(
-        [build(Quantize, scheme=scheme, embeddings=embeddings)],
-        model,
-        out,
-        _data(data),
-        seed,
-        device,
-        json,
-        quiet,
+    pass_ = build(
+        Quantize,
+        scheme=scheme,
+        embeddings=embeddings,
+        calibration=calibration,
+        samples=samples,
+        smooth=smooth,
+        max_drop=max_drop,
+        time_limit=time_limit,
     )
+    _run([pass_], model, out, _data(data), seed, device, json, quiet)
 
 
 def export(
@@ -369,7 +379,9 @@ def _run(
 ) -> None:
     """Run the passes; the last result goes to `out`, those before it to folders beside it."""
     from compress import api
+    from compress.artifact import read_manifest
     from compress.display import silence
+    from compress.errors import BudgetError
     from compress.pipeline import Step
 
     if quiet:
@@ -378,8 +390,12 @@ def _run(
         words = [passes[-1].name, model, *names]
         out = Path("runs") / "-".join(Path(word).name.replace(":", "-") for word in words)
     steps = [Step(step, out.with_name(f"{out.name}-teacher")) for step in passes[:-1]]
-    artifact = api.apply([*steps, Step(passes[-1], out)], model, data, seed, device)
-    record = artifact.manifest.history[-1]
+    unmet = None
+    try:
+        api.apply([*steps, Step(passes[-1], out)], model, data, seed, device)
+    except BudgetError as error:
+        unmet = error
+    record = read_manifest(out).history[-1]
     finish(
         {
             "folder": str(out),
@@ -387,7 +403,10 @@ def _run(
             "before": record.before,
             "after": record.after,
             "notes": list(record.notes),
+            "unmet": list(record.unmet),
             "seconds": record.seconds,
         },
         json,
     )
+    if unmet is not None:
+        raise unmet

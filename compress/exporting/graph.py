@@ -15,7 +15,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from compress.errors import CompressError
 from compress.exporting.rows import read_rows_only
-from compress.exporting.traceable import OnnxInt8Linear
+from compress.exporting.traceable import OnnxInt8Linear, OnnxStaticInt8Linear
 from compress.layers import Int8Embedding
 
 if TYPE_CHECKING:
@@ -99,10 +99,14 @@ def check_graph(path: Path, traced: nn.Module, sample: dict[str, Tensor]) -> lis
     for name in uses:
         if _fingerprint(traced.get_buffer(f"{name}.weight").numpy()) not in codes:
             raise _wrong(path, f"the int8 codes of {name} are not in it")
-    linear = [name for name in uses if isinstance(traced.get_submodule(name), OnnxInt8Linear)]
-    products = sum(uses[name] for name in linear)
-    if operators["MatMulInteger"] != products:
-        raise _wrong(path, f"{operators['MatMulInteger']} int8 products for {products} uses of int8 layers")
+    linear = 0
+    found = {OnnxInt8Linear: operators["MatMulInteger"], OnnxStaticInt8Linear: _qdq_products(graph)}
+    for kind, products in found.items():
+        layers = [name for name in uses if isinstance(traced.get_submodule(name), kind)]
+        used = sum(uses[name] for name in layers)
+        if products != used:
+            raise _wrong(path, f"{products} int8 products for {used} uses of int8 layers")
+        linear += len(layers)
     floats = sum(t.nbytes for t in chain(traced.parameters(), traced.buffers()) if t.dtype == torch.float32)
     if stored["FLOAT"] > floats + _CONSTANTS:
         raise _wrong(path, f"{stored['FLOAT']:,} bytes of float32 weights; the model has {floats:,}")
@@ -114,8 +118,9 @@ def check_graph(path: Path, traced: nn.Module, sample: dict[str, Tensor]) -> lis
     ]
     if linear:
         facts.append(
-            f"all {len(linear)} int8 layers are integer products, {products} in all, on "
-            f"{operators['DynamicQuantizeLinear']} quantized inputs; all int8 codes are the model's"
+            f"all {linear} int8 layers are integer products, {sum(found.values())} in all, on "
+            f"{operators['DynamicQuantizeLinear'] + operators['QuantizeLinear']} quantized inputs; all int8 "
+            "codes are the model's"
         )
     return facts
 
@@ -127,7 +132,7 @@ def _uses(traced: nn.Module, sample: dict[str, Tensor]) -> dict[str, int]:
     handles = [
         module.register_forward_hook(lambda *_, name=name: uses.update([name]))
         for name, module in traced.named_modules()
-        if isinstance(module, OnnxInt8Linear | Int8Embedding)
+        if isinstance(module, OnnxInt8Linear | OnnxStaticInt8Linear | Int8Embedding)
     ]
     try:
         traced(**sample)
@@ -135,6 +140,19 @@ def _uses(traced: nn.Module, sample: dict[str, Tensor]) -> dict[str, int]:
         for handle in handles:
             handle.remove()
     return uses
+
+
+def _qdq_products(graph: onnx_ir.Graph) -> int:
+    """Count the products of two `DequantizeLinear`, which runtimes turn into integer products."""
+    return sum(
+        node.op_type == "MatMul"
+        and all(
+            (before := value.producer() if value is not None else None) is not None
+            and before.op_type == "DequantizeLinear"
+            for value in node.inputs
+        )
+        for node in graph.all_nodes()
+    )
 
 
 def _name_axes(value: onnx_ir.Value) -> None:

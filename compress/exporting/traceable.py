@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.onnx.ops import symbolic, symbolic_multi_out
 from transformers import PretrainedConfig
 
-from compress.layers import Int8Linear
+from compress.layers import Int8Linear, StaticInt8Linear
 from compress.quantization import dequantize
 
 if TYPE_CHECKING:
@@ -52,6 +52,54 @@ class OnnxInt8Linear(nn.Module):
         return out if self.bias is None else out + self.bias
 
 
+class OnnxStaticInt8Linear(nn.Module):
+    """A `StaticInt8Linear` that traces to QDQ: the form that runtimes fuse to an integer product.
+
+    `QuantizeLinear` and `DequantizeLinear` on the input, `DequantizeLinear` along the outputs on the codes, and a
+    `MatMul` of the two. Only for tracing.
+
+    Args:
+        linear: the layer whose tensors are taken over.
+    """
+
+    weight: Tensor  # (in, out) int8
+    scale: Tensor  # (out,) float32
+    zero: Tensor  # (out,) int8, zeros
+    bias: Tensor | None  # (out,) float32
+    step: Tensor  # () float32
+    zero_point: Tensor  # () uint8
+
+    def __init__(self, linear: StaticInt8Linear) -> None:
+        super().__init__()
+        self.register_buffer("weight", linear.weight.t().contiguous())
+        for name in ("scale", "bias", "step", "zero_point"):
+            self.register_buffer(name, getattr(linear, name))
+        self.register_buffer("zero", torch.zeros_like(linear.scale, dtype=torch.int8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., in) float32 to (..., out) float32."""
+        codes = symbolic("QuantizeLinear", (x, self.step, self.zero_point), dtype=torch.uint8, shape=x.shape)
+        rounded = symbolic(
+            "DequantizeLinear", (codes, self.step, self.zero_point), dtype=torch.float32, shape=x.shape
+        )
+        weight = symbolic(
+            "DequantizeLinear",
+            (self.weight, self.scale, self.zero),
+            attrs={"axis": 1},
+            dtype=torch.float32,
+            shape=self.weight.shape,
+        )
+        shape = (*x.shape[:-1], self.weight.shape[1])
+        out = symbolic("MatMul", (rounded, weight), dtype=torch.float32, shape=shape)
+        if self.bias is None:
+            return out
+        if (
+            x.dim() == 2
+        ):  # with Add, ONNX Runtime would make a Gemm of it, in float32 where an activation follows
+            return symbolic("Sum", (out, self.bias), dtype=torch.float32, shape=shape)
+        return out + self.bias
+
+
 def traceable(model: PreTrainedModel) -> PreTrainedModel:
     """Return a copy to trace: ONNX int8 layers, plain attention, no cache, no pooler where nothing reads it.
 
@@ -67,7 +115,9 @@ def traceable(model: PreTrainedModel) -> PreTrainedModel:
     if traced.base_model is traced and "pooler" in dict(traced.named_children()):
         traced.register_module("pooler", None)
     for name, module in list(traced.named_modules()):
-        if isinstance(module, Int8Linear):
+        if isinstance(module, StaticInt8Linear):
+            traced.set_submodule(name, OnnxStaticInt8Linear(module))
+        elif isinstance(module, Int8Linear):
             traced.set_submodule(name, OnnxInt8Linear(module))
     return traced
 

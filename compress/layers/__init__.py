@@ -6,14 +6,31 @@ which makes the empty module from it. A new kind of layer is one class in one fi
 
 from compress.layers.bias_heads import BiasHeads
 from compress.layers.int8 import Int8Embedding, Int8Linear
+from compress.layers.int8_static import StaticInt8Linear
 from compress.layers.low_rank import LowRankLinear
 from compress.layers.low_rank_embedding import LowRankEmbedding
 from compress.layers.shared_embedding import SharedEmbedding
 
-Layer = LowRankLinear | LowRankEmbedding | SharedEmbedding | Int8Linear | Int8Embedding | BiasHeads
+Layer = (
+    LowRankLinear
+    | LowRankEmbedding
+    | SharedEmbedding
+    | Int8Linear
+    | StaticInt8Linear
+    | Int8Embedding
+    | BiasHeads
+)
 LAYERS: dict[str, type[Layer]] = {
     cls.__name__: cls
-    for cls in (LowRankLinear, LowRankEmbedding, SharedEmbedding, Int8Linear, Int8Embedding, BiasHeads)
+    for cls in (
+        LowRankLinear,
+        LowRankEmbedding,
+        SharedEmbedding,
+        Int8Linear,
+        StaticInt8Linear,
+        Int8Embedding,
+        BiasHeads,
+    )
 }
 
 __all__ = [
@@ -25,4 +42,5 @@ __all__ = [
     "LowRankEmbedding",
     "LowRankLinear",
     "SharedEmbedding",
+    "StaticInt8Linear",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -39,19 +39,23 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., in_features) floats to (..., out_features) float32."""
-        codes, step, zero_point = quantize_activations(x)
+        codes, step, zero_point = self.codes(x)
         sums = integer_product(codes.reshape(-1, self.in_features), zero_point, self.weight)
         out = sums.to(torch.float32).mul_(step * self.scale)
         if self.bias is not None:
             out += self.bias
         return out.view(*x.shape[:-1], self.out_features)
 
+    def codes(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return codes uint8 of the shape of `x`, the step and the zero point, both float32 scalars."""
+        return quantize_activations(x)
+
     def description(self) -> dict[str, Any]:
         """Return what `build` needs."""
         return {"in": self.in_features, "out": self.out_features, "bias": self.bias is not None}
 
     @classmethod
-    def build(cls, description: dict[str, Any]) -> Int8Linear:
+    def build(cls, description: dict[str, Any]) -> Self:
         """Make the module with empty weights from `description()`."""
         return cls(description["in"], description["out"], description["bias"])
 

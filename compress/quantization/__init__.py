@@ -3,9 +3,10 @@
 from compress.quantization.dynamic import (
     dequantize,
     other_matrices,
+    quantizable,
     quantize_model,
     quantize_weight,
     tied_weights,
 )
 
-__all__ = ["dequantize", "other_matrices", "quantize_model", "quantize_weight", "tied_weights"]
+__all__ = ["dequantize", "other_matrices", "quantizable", "quantize_model", "quantize_weight", "tied_weights"]

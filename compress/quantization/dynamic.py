@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import torch
@@ -53,17 +54,17 @@ def dequantize(codes: Tensor, scale: Tensor) -> Tensor:
     return codes.to(torch.float32) * scale.reshape(-1, 1)
 
 
-def quantize_model(model: PreTrainedModel, embeddings: bool = True) -> list[str]:
+def quantize_model(model: PreTrainedModel, embeddings: bool = True, keep: Collection[str] = ()) -> list[str]:
     """Replace the linear layers and the embedding tables of a model by int8 ones, in place.
 
-    What stays in float32: the task head's last linear layer, which is small and decides; weights that two
-    modules share (see `tied_weights`); tables that are no token embeddings, such as MPNet's attention bias;
-    LayerNorm and biases. A half-precision model becomes float32 first, as int8 layers compute in float32.
+    What stays in float32: what `quantizable` leaves out, LayerNorm and biases. A half-precision model becomes
+    float32 first, as int8 layers compute in float32.
 
     Args:
         model: any model made of `nn.Linear`, GPT-2's `Conv1D` and `nn.Embedding`, factors of `LowRankLinear`
             included.
         embeddings: whether embedding tables are quantized too.
+        keep: full names of modules that stay in float32.
 
     Returns:
         The names of the modules that were replaced, in the model's order.
@@ -72,26 +73,39 @@ def quantize_model(model: PreTrainedModel, embeddings: bool = True) -> list[str]
         InputError: nothing was left to quantize, or weights are not finite.
     """
     model.float()
-    kept = tied_weights(model) | {_last_of_head(model)}
-    tables = _embedding_tables(model) if embeddings else set()
-    replaced: list[str] = []
-    for name, module in list(model.named_modules()):
-        if name in kept:
-            continue
-        if _is_linear(module):
-            model.set_submodule(name, _linear(name, as_linear(module)))
-        elif type(module) is nn.Embedding and name in tables:
-            model.set_submodule(name, _embedding(name, module))
-        else:
-            continue
-        replaced.append(name)
-    if not replaced:
+    names = [name for name in quantizable(model, embeddings) if name not in keep]
+    if not names:
         raise InputError(
             "the model has no float linear layer or embedding that can be quantized",
             place=model.config.model_type,
             remedy="It is quantized already, or made of other layers than nn.Linear.",
         )
-    return replaced
+    for name in names:
+        module = model.get_submodule(name)
+        new = (
+            _embedding(name, module) if isinstance(module, nn.Embedding) else _linear(name, as_linear(module))
+        )
+        model.set_submodule(name, new)
+    return names
+
+
+def quantizable(model: PreTrainedModel, embeddings: bool = True) -> list[str]:
+    """Return the names of the modules that `quantize_model` replaces, in the model's order.
+
+    Left out are the task head's last linear layer, which is small and decides; weights that two modules share
+    (see `tied_weights`); tables that are no token embeddings, such as MPNet's attention bias.
+
+    Args:
+        model: in float32.
+        embeddings: whether embedding tables count.
+    """
+    kept = tied_weights(model) | {_last_of_head(model)}
+    tables = _embedding_tables(model) if embeddings else set()
+    return [
+        name
+        for name, module in model.named_modules()
+        if name not in kept and (_is_linear(module) or (type(module) is nn.Embedding and name in tables))
+    ]
 
 
 def other_matrices(model: nn.Module) -> dict[str, int]:
