@@ -16,7 +16,7 @@ from test_benchmark_report import report as bench_report
 from test_benchmark_report import row as bench_row
 from tiny_models import tiny_model, tiny_tokenizer
 from tiny_tokenizers import SENTENCES, trained_tokenizer
-from transformers import AutoConfig, BertConfig
+from transformers import AutoConfig, AutoTokenizer, BertConfig
 
 from compress.artifact import Artifact, load, read_manifest, save, verify
 from compress.benchmark.targets import onnx_file
@@ -177,6 +177,14 @@ def test_settings_say_how_text_is_read(bundles):
         "model": "onnx/model.onnx",
         "tokenizer": "tokenizer.json",
     }
+
+
+def test_other_libraries_cut_text_where_the_task_does(exported, bundles):
+    artifact, _ = exported["classification"]
+    kept = artifact.tokenizer.model_max_length
+    tokenizer = AutoTokenizer.from_pretrained(bundles["classification"])
+    assert len(tokenizer(LONG, truncation=True)["input_ids"]) == 24
+    assert artifact.tokenizer.model_max_length == kept != 24
 
 
 def test_compress_reads_the_bundle_too(bundles):
