@@ -16,7 +16,7 @@ from test_benchmark_report import report as bench_report
 from test_benchmark_report import row as bench_row
 from tiny_models import tiny_model, tiny_tokenizer
 from tiny_tokenizers import SENTENCES, trained_tokenizer
-from transformers import AutoConfig, BertConfig
+from transformers import AutoConfig, AutoTokenizer, BertConfig
 
 from compress.artifact import Artifact, load, read_manifest, save, verify
 from compress.benchmark.targets import onnx_file
@@ -179,6 +179,14 @@ def test_settings_say_how_text_is_read(bundles):
     }
 
 
+def test_other_libraries_cut_text_where_the_task_does(exported, bundles):
+    artifact, _ = exported["classification"]
+    kept = artifact.tokenizer.model_max_length
+    tokenizer = AutoTokenizer.from_pretrained(bundles["classification"])
+    assert len(tokenizer(LONG, truncation=True)["input_ids"]) == 24
+    assert artifact.tokenizer.model_max_length == kept != 24
+
+
 def test_compress_reads_the_bundle_too(bundles):
     folder = bundles["classification"]
     manifest = verify(folder)
@@ -339,8 +347,14 @@ def test_card_tells_score_interval_steps_and_export(bundles):
     assert "No bench came with this bundle" in (bundles["classification"] / "README.md").read_text()
 
 
-def test_pass_adds_the_bundle_to_the_folder(exported, tmp_path):
-    artifact, _ = exported["classification"]
+def test_pass_adds_the_bundle_to_the_folder(exported, tmp_path, monkeypatch):
+    artifact, path = exported["classification"]
+
+    def export(artifact, folder, notes):
+        notes.append("parity with torch")
+        return path
+
+    monkeypatch.setattr("compress.exporting.export_onnx", export)
     table = tmp_path / "report.json"
     table.write_text(bench_report(bench_row("teacher"), bench_row("small", p50=5.0)).model_dump_json())
     context = Context(seed=0, workdir=tmp_path / "work")
@@ -352,7 +366,7 @@ def test_pass_adds_the_bundle_to_the_folder(exported, tmp_path):
     assert {name.split("/")[0] for name in load(tmp_path / "out").attachments} == {"onnx", "bundle"}
     assert "bundle/manifest.json" in read_manifest(tmp_path / "out").files
     assert "| small   | torch   |" in (tmp_path / "out/bundle/README.md").read_text()
-    assert any("parity" in line for line in (tmp_path / "out/bundle/MODEL_CARD.md").read_text().splitlines())
+    assert "- parity with torch" in (tmp_path / "out/bundle/MODEL_CARD.md").read_text()
     (tmp_path / "out/bundle/run.py").write_text("print('something else')")
     with pytest.raises(FolderError, match="run.py: the file was truncated or altered"):
         verify(tmp_path / "out")
@@ -392,16 +406,13 @@ def node_modules():
     pytest.skip("no npm packages here: python -m bench.runtimes installs them, or set NODE_MODULES")
 
 
-@pytest.mark.parametrize("side", ["right", "left"])
-def test_node_answers_as_torch(node_modules, tmp_path, side):
+def test_node_answers_as_torch(node_modules, tmp_path):
     tokenizer = trained_tokenizer("bert")
-    tokenizer.truncation_side = side
     task = Task(kind="regression", pair=True, max_length=24)
     artifact = Artifact(
         tiny_model("bert", layers=1, num_labels=1, tokenizer=tokenizer), tokenizer, Manifest(task=task)
     )
-    folder = write_bundle(artifact, export_onnx(artifact, tmp_path), tmp_path / "bundle")
-    (folder / "node/node_modules").symlink_to(node_modules)
+    path = export_onnx(artifact, tmp_path)
     long = " ".join(SENTENCES[:4])
     pairs = [
         (SENTENCES[0], SENTENCES[1]),
@@ -410,10 +421,13 @@ def test_node_answers_as_torch(node_modules, tmp_path, side):
         (long, f"{long} {long}"),
     ]
     lines = "".join(f"{one}\t{other}\n" for one, other in pairs)
-    done = subprocess.run(
-        ["node", folder / "node/classify.mjs"], input=lines, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    values = [json.loads(line)["value"] for line in done.stdout.splitlines()]
-    expected = torch_logits(artifact, pairs)[:, 0]
-    assert torch.allclose(torch.tensor(values, dtype=torch.float64), expected, atol=1e-5)
+    for side in ("right", "left"):
+        tokenizer.truncation_side = side
+        folder = write_bundle(artifact, path, tmp_path / side)
+        (folder / "node/node_modules").symlink_to(node_modules)
+        command = ["node", folder / "node/classify.mjs"]
+        done = subprocess.run(command, input=lines, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        values = [json.loads(line)["value"] for line in done.stdout.splitlines()]
+        expected = torch_logits(artifact, pairs)[:, 0]
+        assert torch.allclose(torch.tensor(values, dtype=torch.float64), expected, atol=1e-5)

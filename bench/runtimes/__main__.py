@@ -55,8 +55,9 @@ def main() -> None:
 
 
 def make(model: Path, precision: str, work: Path) -> Path:
-    """Return a folder with an export of the model and its bundle; a finished one is not made again."""
+    """Return a folder with an export of the model and a bundle of today's templates."""
     out = work / "exports" / precision
+    shutil.rmtree(out, ignore_errors=True)
     export = Step(Export(bundle=True), out)
     steps = [export] if precision == "float32" else [Step(Quantize(), work / "exports" / "weights"), export]
     api.apply(steps, model)
@@ -111,8 +112,14 @@ def ask(
         except Missing as error:
             yield Row(name, precision, str(error), reference)
         except subprocess.CalledProcessError as error:
-            lines = (error.stderr or "").strip().splitlines() or [f"exit code {error.returncode}"]
-            yield Row(name, precision, lines[-1], reference)
+            yield Row(name, precision, _reason(error), reference)
+
+
+def _reason(error: subprocess.CalledProcessError) -> str:
+    """Return the line of a program's stderr that says what went wrong."""
+    lines = [line for line in (error.stderr or "").splitlines() if line.strip()]
+    named = [line for line in lines if "Error" in line]
+    return (named or lines or [f"exit code {error.returncode}"])[-1].strip()
 
 
 if __name__ == "__main__":

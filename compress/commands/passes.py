@@ -319,7 +319,7 @@ def export(
 
     Example: compress export runs/int8 --out runs/deploy
 
-    Example: compress export runs/int8 --bundle --out runs/deploy; python runs/deploy/bundle/run.py "a text"
+    Example: compress export runs/int8 --bundle --out runs/deploy
     """
     _run(
         [build(Export, opset=opset, mobile=mobile, bundle=bundle, report=report)],

@@ -5,14 +5,13 @@ import { basename, dirname } from 'node:path';
 import { env, pipeline } from '@huggingface/transformers';
 
 const [bundle, texts, out] = process.argv.slice(2);
-const { labels, model, max_length } = JSON.parse(readFileSync(`${bundle}/bundle.json`));
+const { labels, model } = JSON.parse(readFileSync(`${bundle}/bundle.json`));
 env.allowRemoteModels = false;
 env.localModelPath = `${dirname(bundle)}/`;
 const classify = await pipeline('text-classification', basename(bundle), {
   dtype: model.endsWith('_quantized.onnx') ? 'q8' : 'fp32',
   session_options: { intraOpNumThreads: 1, interOpNumThreads: 1 },
 });
-classify.tokenizer.model_max_length = max_length;
 const rows = [];
 const start = performance.now();
 for (const text of JSON.parse(readFileSync(texts))) {

@@ -60,6 +60,7 @@ def write_bundle(
             place=type(artifact.tokenizer).__name__,
             remedy="A bundle reads text with the tokenizers library; export this model without --bundle.",
         )
+    _cut_as_trained(folder / "tokenizer_config.json", artifact.task.max_length)
     (folder / "onnx").mkdir()
     for file in model.parent.glob(f"{model.name}*"):
         shutil.copyfile(file, folder / "onnx" / file.name)
@@ -105,9 +106,15 @@ def _config(artifact: Artifact) -> dict[str, Any]:
     """
     config: dict[str, Any] = json.loads(artifact.model.config.to_json_string())
     config.pop("quantization_config", None)
-    named = dict(enumerate(artifact.task.labels)) or artifact.model.config.id2label
+    named = dict(enumerate(artifact.task.labels or ("LABEL_0",)))  # transformers' name of a lone number
     labels = {"id2label": named, "label2id": {label: index for index, label in named.items()}}
     return config | labels | {"architectures": [type(artifact.model).__name__]}
+
+
+def _cut_as_trained(config: Path, max_length: int) -> None:
+    """Let other libraries cut text where the task does: they read `model_max_length`."""
+    settings: dict[str, Any] = json.loads(config.read_bytes())
+    _write_json(config, settings | {"model_max_length": max_length})
 
 
 def _copy_templates(folder: Path, values: dict[str, str]) -> None:

@@ -14,7 +14,7 @@ async function open() {
   ]).catch((error) => {
     throw new Error(`The runtime is not there (${error.message}). Run: npm install && npm run vendor`);
   });
-  ort.env.wasm.wasmPaths = new URL('vendor/', import.meta.url).href;
+  ort.env.wasm.wasmPaths = { wasm: new URL('vendor/ort-wasm-simd-threaded.wasm', import.meta.url).href };
   ort.env.wasm.numThreads = 1;
   const start = performance.now();
   classifier = await Classifier.open({ ort, Tokenizer, read, options: { logSeverityLevel: 3 } });
@@ -65,9 +65,11 @@ function bar(name, score, best) {
   const row = document.createElement('div');
   row.className = best ? 'bar best' : 'bar';
   const title = Object.assign(document.createElement('span'), { textContent: name });
-  const meter = Object.assign(document.createElement('meter'), { value: score });
+  const track = Object.assign(document.createElement('div'), { className: 'track' });
+  track.append(document.createElement('div'));
+  track.firstChild.style.width = `${100 * score}%`;
   const number = Object.assign(document.createElement('span'), { textContent: percent(score) });
-  row.append(title, meter, number);
+  row.append(title, track, number);
   return row;
 }
 
