@@ -20,7 +20,14 @@ from bench.no_retraining.models import CALIBRATION, MODELS, ROOT, Subject, rows_
 from bench.quantized.files import OURS, PEER_FILES, our_folder, peer_folder
 from compress.artifact import read_manifest
 from compress.benchmark import BenchConfig, Report, Target, run_bench
-from compress.benchmark.tables import accuracy_of, difference_text, entry_rows, number, shape_name, speedup_text
+from compress.benchmark.tables import (
+    accuracy_of,
+    difference_text,
+    entry_rows,
+    number,
+    shape_name,
+    speedup_text,
+)
 from compress.data import load_data
 from compress.hardware import fingerprint
 

@@ -15,7 +15,7 @@ from bench.no_retraining.environments import python_of
 from bench.no_retraining.methods import PEERS
 from bench.no_retraining.models import ROOT
 from compress import pipeline
-from compress.artifact import content_hash, read_manifest
+from compress.artifact import content_hash
 from compress.benchmark.config import Runtime
 from compress.display import say
 from compress.passes.base import Pass

@@ -16,8 +16,13 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType
-from onnxruntime.quantization import quantize_dynamic, quantize_static
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    QuantFormat,
+    QuantType,
+    quantize_dynamic,
+    quantize_static,
+)
 from transformers import AutoModelForSequenceClassification
 
 import compress  # noqa: F401  # pruned models open
