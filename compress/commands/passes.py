@@ -268,8 +268,14 @@ def factorize(
 
 def quantize(
     model: Model,
-    scheme: Annotated[Literal["dynamic"] | None, field(Quantize, "scheme")] = None,
+    scheme: Annotated[
+        Literal["dynamic", "qat", "weight8", "weight4"] | None, field(Quantize, "scheme")
+    ] = None,
     embeddings: Annotated[bool | None, field(Quantize, "embeddings", "--embeddings/--no-embeddings")] = None,
+    teacher: Annotated[str | None, field(Quantize, "teacher")] = None,
+    epochs: Annotated[float | None, field(Quantize, "epochs")] = None,
+    learning_rate: Annotated[float | None, field(Quantize, "learning_rate")] = None,
+    block: Annotated[int | None, field(Quantize, "block")] = None,
     data: Data = None,
     out: Out = None,
     seed: Seed = 0,
@@ -277,20 +283,24 @@ def quantize(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Turn weights into int8; the score before and after is printed and recorded.
+    """Turn weights into int8 or 4 bits; the score before and after is printed and recorded.
 
     Example: compress quantize runs/small --out runs/int8
+
+    Example: compress quantize runs/small --scheme qat --teacher runs/teacher --out runs/int8
+
+    Example: compress quantize smollm2-135m --scheme weight4 --data movie-reviews --out runs/lm4
     """
-    _run(
-        [build(Quantize, scheme=scheme, embeddings=embeddings)],
-        model,
-        out,
-        _data(data),
-        seed,
-        device,
-        json,
-        quiet,
+    pass_ = build(
+        Quantize,
+        scheme=scheme,
+        embeddings=embeddings,
+        teacher=teacher,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        block=block,
     )
+    _run([pass_], model, out, _data(data), seed, device, json, quiet)
 
 
 def export(

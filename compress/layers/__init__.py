@@ -9,11 +9,28 @@ from compress.layers.int8 import Int8Embedding, Int8Linear
 from compress.layers.low_rank import LowRankLinear
 from compress.layers.low_rank_embedding import LowRankEmbedding
 from compress.layers.shared_embedding import SharedEmbedding
+from compress.layers.weight_only import WeightOnlyLinear
 
-Layer = LowRankLinear | LowRankEmbedding | SharedEmbedding | Int8Linear | Int8Embedding | BiasHeads
+Layer = (
+    LowRankLinear
+    | LowRankEmbedding
+    | SharedEmbedding
+    | Int8Linear
+    | Int8Embedding
+    | WeightOnlyLinear
+    | BiasHeads
+)
 LAYERS: dict[str, type[Layer]] = {
     cls.__name__: cls
-    for cls in (LowRankLinear, LowRankEmbedding, SharedEmbedding, Int8Linear, Int8Embedding, BiasHeads)
+    for cls in (
+        LowRankLinear,
+        LowRankEmbedding,
+        SharedEmbedding,
+        Int8Linear,
+        Int8Embedding,
+        WeightOnlyLinear,
+        BiasHeads,
+    )
 }
 
 __all__ = [
@@ -25,4 +42,5 @@ __all__ = [
     "LowRankEmbedding",
     "LowRankLinear",
     "SharedEmbedding",
+    "WeightOnlyLinear",
 ]

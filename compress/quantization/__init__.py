@@ -1,4 +1,4 @@
-"""Weights as int8 codes with float32 scales."""
+"""Weights as codes of 8 or 4 bits with float32 scales."""
 
 from compress.quantization.dynamic import (
     dequantize,

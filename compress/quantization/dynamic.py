@@ -36,16 +36,25 @@ def quantize_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
         InputError: the matrix holds a value that is not finite.
     """
     weight = weight.detach().to(torch.float32)
+    check_finite(weight)
+    scale = weight.abs().amax(dim=1) / LARGEST
+    scale = torch.where(scale == 0, torch.ones_like(scale), scale)
+    codes = (weight / scale[:, None]).round().clamp(-LARGEST, LARGEST).to(torch.int8)
+    return codes, scale
+
+
+def check_finite(weight: Tensor) -> None:
+    """Refuse weights that are NaN or infinite.
+
+    Raises:
+        InputError: there is one.
+    """
     if not torch.isfinite(weight).all():
         raise InputError(
             "the weights are not all finite",
             place="quantize",
             remedy="The training before diverged; use an earlier checkpoint or a lower learning rate.",
         )
-    scale = weight.abs().amax(dim=1) / LARGEST
-    scale = torch.where(scale == 0, torch.ones_like(scale), scale)
-    codes = (weight / scale[:, None]).round().clamp(-LARGEST, LARGEST).to(torch.int8)
-    return codes, scale
 
 
 def dequantize(codes: Tensor, scale: Tensor) -> Tensor:
@@ -72,26 +81,36 @@ def quantize_model(model: PreTrainedModel, embeddings: bool = True) -> list[str]
         InputError: nothing was left to quantize, or weights are not finite.
     """
     model.float()
+    replaced = quantizable(model, embeddings)
+    for name in replaced:
+        module = model.get_submodule(name)
+        if isinstance(module, nn.Embedding):
+            model.set_submodule(name, quantize_embedding(name, module))
+        else:
+            model.set_submodule(name, _linear(name, as_linear(module)))
+    return replaced
+
+
+def quantizable(model: PreTrainedModel, embeddings: bool = True) -> list[str]:
+    """Return the names of the modules that `quantize_model` replaces, in the model's order.
+
+    Raises:
+        InputError: there is none.
+    """
     kept = tied_weights(model) | {_last_of_head(model)}
     tables = _embedding_tables(model) if embeddings else set()
-    replaced: list[str] = []
-    for name, module in list(model.named_modules()):
-        if name in kept:
-            continue
-        if _is_linear(module):
-            model.set_submodule(name, _linear(name, as_linear(module)))
-        elif type(module) is nn.Embedding and name in tables:
-            model.set_submodule(name, _embedding(name, module))
-        else:
-            continue
-        replaced.append(name)
-    if not replaced:
+    found = [
+        name
+        for name, module in model.named_modules()
+        if name not in kept and (_is_linear(module) or type(module) is nn.Embedding and name in tables)
+    ]
+    if not found:
         raise InputError(
             "the model has no float linear layer or embedding that can be quantized",
             place=model.config.model_type,
             remedy="It is quantized already, or made of other layers than nn.Linear.",
         )
-    return replaced
+    return found
 
 
 def other_matrices(model: nn.Module) -> dict[str, int]:
@@ -177,7 +196,8 @@ def _linear(name: str, old: nn.Linear) -> Int8Linear:
     return new.train(old.training)
 
 
-def _embedding(name: str, old: nn.Embedding) -> Int8Embedding:
+def quantize_embedding(name: str, old: nn.Embedding) -> Int8Embedding:
+    """Return the int8 table for a float one; `name` is for the message where a value is not finite."""
     new = Int8Embedding(old.num_embeddings, old.embedding_dim)
     codes, scale = _quantized(name, old.weight)
     new.weight, new.scale = codes, scale[:, None]
