@@ -276,6 +276,7 @@ def quantize(
     epochs: Annotated[float | None, field(Quantize, "epochs")] = None,
     learning_rate: Annotated[float | None, field(Quantize, "learning_rate")] = None,
     block: Annotated[int | None, field(Quantize, "block")] = None,
+    samples: Annotated[int | None, field(Quantize, "samples")] = None,
     data: Data = None,
     out: Out = None,
     seed: Seed = 0,
@@ -299,6 +300,7 @@ def quantize(
         epochs=epochs,
         learning_rate=learning_rate,
         block=block,
+        samples=samples,
     )
     _run([pass_], model, out, _data(data), seed, device, json, quiet)
 

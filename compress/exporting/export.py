@@ -20,7 +20,7 @@ from compress.exporting.examples import example
 from compress.exporting.graph import check_graph, tidy
 from compress.exporting.parity import check_parity
 from compress.exporting.traceable import traceable
-from compress.layers import Int8Embedding, Int8Linear
+from compress.layers import Int8Embedding, Int8Linear, WeightOnlyLinear
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -44,7 +44,7 @@ def export_onnx(artifact: Artifact, folder: Path, notes: list[str] | None = None
         notes: gets one line each on size, operators and parity.
 
     Returns:
-        `onnx/model.onnx`, or `onnx/model_quantized.onnx` for a model with int8 weights.
+        `onnx/model.onnx`, or `onnx/model_quantized.onnx` for a model with quantized weights.
 
     Raises:
         InputError: the model cannot be traced.
@@ -58,8 +58,9 @@ def export_onnx(artifact: Artifact, folder: Path, notes: list[str] | None = None
     traced = traceable(model)
     output = "last_hidden_state" if model.base_model is model else "logits"
     program = tidy(_trace(traced, sample), output)
-    int8 = any(isinstance(module, Int8Linear | Int8Embedding) for module in model.modules())
-    path = folder / "onnx" / ("model_quantized.onnx" if int8 else "model.onnx")
+    kinds = Int8Linear | Int8Embedding | WeightOnlyLinear
+    quantized = any(isinstance(module, kinds) for module in model.modules())
+    path = folder / "onnx" / ("model_quantized.onnx" if quantized else "model.onnx")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         _write(program, path)

@@ -12,17 +12,25 @@ import numpy as np
 import onnx_ir
 import torch
 from onnx_ir.passes.common import RemoveUnusedNodesPass
+from torch import nn
 
 from compress.errors import CompressError
 from compress.exporting.traceable import OnnxInt8Linear
+from compress.exporting.weight_only import OnnxWeightOnlyLinear
 from compress.layers import Int8Embedding
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor, nn
+    from torch import Tensor
 
 AXES = ("batch", "length")
 _CONSTANTS = 1 << 16  # bytes of float constants that a tracer may add
+_CODES = (onnx_ir.DataType.INT8, onnx_ir.DataType.UINT8)
+# What each kind of layer is in the file, and what it is called.
+_PRODUCTS: dict[type[nn.Module], tuple[str, str]] = {
+    OnnxInt8Linear: ("MatMulInteger", "int8"),
+    OnnxWeightOnlyLinear: ("MatMulNBits", "weight-only"),
+}
 
 
 def tidy(program: onnx_ir.Model, output: str) -> onnx_ir.Model:
@@ -72,7 +80,7 @@ def check_graph(path: Path, traced: nn.Module, sample: dict[str, Tensor]) -> lis
         Facts on size and operators, a line each.
 
     Raises:
-        CompressError: an axis is fixed, an int8 layer is not an integer product in the file, its codes are not
+        CompressError: an axis is fixed, a quantized layer is not one product in the file, its codes are not
             stored as they are, or there are more float weights than in the model.
     """
     graph = onnx_ir.load(path).graph
@@ -88,43 +96,53 @@ def check_graph(path: Path, traced: nn.Module, sample: dict[str, Tensor]) -> lis
     for value in graph.initializers.values():
         if value.const_value is not None:
             stored[value.const_value.dtype.name] += value.const_value.nbytes
-            if value.const_value.dtype == onnx_ir.DataType.INT8:
+            if value.const_value.dtype in _CODES:
                 codes.add(_fingerprint(value.const_value.numpy()))
     operators = Counter(node.op_type for node in graph.all_nodes())
 
     uses = _uses(traced, sample)
     for name in uses:
-        if _fingerprint(traced.get_buffer(f"{name}.weight").numpy()) not in codes:
-            raise _wrong(path, f"the int8 codes of {name} are not in it")
-    linear = [name for name in uses if isinstance(traced.get_submodule(name), OnnxInt8Linear)]
-    products = sum(uses[name] for name in linear)
-    if operators["MatMulInteger"] != products:
-        raise _wrong(path, f"{operators['MatMulInteger']} int8 products for {products} uses of int8 layers")
+        for tensor in traced.get_submodule(name).buffers(recurse=False):
+            if tensor.dtype in (torch.int8, torch.uint8) and _fingerprint(tensor.numpy()) not in codes:
+                kind = str(tensor.dtype).removeprefix("torch.")
+                raise _wrong(path, f"the {kind} codes of {name} are not in it")
+    counts = {}
+    for layer, (operator, called) in _PRODUCTS.items():
+        counts[layer] = {name: uses[name] for name in uses if isinstance(traced.get_submodule(name), layer)}
+        if operators[operator] != (products := sum(counts[layer].values())):
+            cause = f"{operators[operator]} {called} products for {products} uses of {called} layers"
+            raise _wrong(path, cause)
     floats = sum(t.nbytes for t in chain(traced.parameters(), traced.buffers()) if t.dtype == torch.float32)
     if stored["FLOAT"] > floats + _CONSTANTS:
         raise _wrong(path, f"{stored['FLOAT']:,} bytes of float32 weights; the model has {floats:,}")
 
     size = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
+    packed = f"uint8 {stored['UINT8'] / 1e6:.1f} MB, " if stored["UINT8"] else ""
     facts = [
-        f"{path.name}: {size / 1e6:.1f} MB; weights int8 {stored['INT8'] / 1e6:.1f} MB, "
+        f"{path.name}: {size / 1e6:.1f} MB; weights {packed}int8 {stored['INT8'] / 1e6:.1f} MB, "
         f"float32 {stored['FLOAT'] / 1e6:.1f} MB; {sum(operators.values())} operators"
     ]
-    if linear:
+    if linear := counts[OnnxInt8Linear]:
         facts.append(
-            f"all {len(linear)} int8 layers are integer products, {products} in all, on "
+            f"all {len(linear)} int8 layers are integer products, {sum(linear.values())} in all, on "
             f"{operators['DynamicQuantizeLinear']} quantized inputs; all int8 codes are the model's"
+        )
+    if blocks := counts[OnnxWeightOnlyLinear]:
+        facts.append(
+            f"all {len(blocks)} weight-only layers are products in blocks, {sum(blocks.values())} in all; all "
+            "codes are the model's"
         )
     return facts
 
 
 @torch.no_grad()
 def _uses(traced: nn.Module, sample: dict[str, Tensor]) -> dict[str, int]:
-    """Count how often each int8 module runs in one pass: ALBERT's layers share one, some are never read."""
+    """Count how often each quantized module runs in one pass: ALBERT's layers share one, some are never read."""
     uses: dict[str, int] = Counter()
     handles = [
         module.register_forward_hook(lambda *_, name=name: uses.update([name]))
         for name, module in traced.named_modules()
-        if isinstance(module, OnnxInt8Linear | Int8Embedding)
+        if isinstance(module, OnnxInt8Linear | OnnxWeightOnlyLinear | Int8Embedding)
     ]
     try:
         traced(**sample)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from compress.passes.base import Context, ModelPlan, Pass
 from compress.passes.recovery import recover
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from compress.artifact import Artifact
 
 _EPOCHS, _LEARNING_RATE = 1.0, 2e-5  # of qat; the model is trained already
+_BITS, _BLOCK = {"weight8": 8, "weight4": 4}, 32
 _OPTIONS = {
     "teacher": ("qat",),
     "epochs": ("qat",),
@@ -54,6 +55,7 @@ class Quantize(Pass):
     block: Literal[16, 32, 64, 128, 256] | None = Field(
         None, description="for weight8 and weight4: inputs that share a scale; 32"
     )
+    samples: PositiveInt = Field(256, description="training examples to look at, for weight8 and weight4")
 
     def check(self, plan: ModelPlan) -> None:
         """Refuse a model that is quantized or exported already, and options of another scheme."""
@@ -75,7 +77,9 @@ class Quantize(Pass):
         from compress.passes.distill import Distill
 
         if plan.data is None or plan.task is None:
-            plan.refuse("scheme qat needs data and a model with a trained head", "Give both, or scheme: dynamic.")
+            plan.refuse(
+                "scheme qat needs data and a model with a trained head", "Give both, or scheme: dynamic."
+            )
         elif self.teacher is not None:
             Distill(teacher=self.teacher).check(plan)
 
@@ -85,17 +89,19 @@ class Quantize(Pass):
 
     def apply(self, artifact: Artifact, context: Context) -> Artifact:
         """Return the quantized model; notes say how many matrices changed, what that saved and what stayed."""
-        from compress.quantization import other_matrices, quantize_model, tied_weights
+        from compress.quantization import other_matrices, tied_weights
 
         if self.scheme == "qat":
             artifact = self._train(artifact, context)
-        model = artifact.model.to("cpu")  # type: ignore[arg-type]
+        elif artifact.manifest.task is None:
+            artifact = _with_language_head(artifact, context)
+        model = artifact.model
         before = _bytes(model)
         tied = tied_weights(model)
-        names = quantize_model(model, embeddings=self.embeddings)
+        kind, names = self._quantize(artifact, context)
         after = _bytes(model)
         context.notes.append(
-            f"int8: {len(names)} matrices; {before / 1e6:.1f} MB to {after / 1e6:.1f} MB of weights"
+            f"{kind}: {len(names)} matrices; {before / 1e6:.1f} MB to {after / 1e6:.1f} MB of weights"
         )
         if tied:
             context.notes.append(f"left in float32, as modules share them: {', '.join(sorted(tied))}")
@@ -104,6 +110,24 @@ class Quantize(Pass):
             context.notes.append(f"left in float32, as no linear layer or table: {kinds}")
         # An ONNX file from before holds another model now.
         return artifact.evolve(attachments={})
+
+    def _quantize(self, artifact: Artifact, context: Context) -> tuple[str, list[str]]:
+        """Quantize the model in place; say what its linear layers are now, and the names of what changed."""
+        from compress.quantization import quantize_model, quantize_weights
+
+        if self.scheme not in _BITS:
+            model = artifact.model.to("cpu")  # type: ignore[arg-type]
+            return "int8", quantize_model(model, embeddings=self.embeddings)
+        bits, block = _BITS[self.scheme], self.block or _BLOCK
+        batch = None
+        if context.data is not None:
+            from compress.calibration.examples import calibration
+
+            artifact.model.to(context.device)  # type: ignore[arg-type]
+            batch = calibration(artifact, context.data, self.samples, context.seed, context.device).whole
+        names = quantize_weights(artifact.model, bits, block, self.embeddings, batch)
+        how = "compensated" if batch is not None else "to nearest, as there is no data"
+        return f"{bits} bits in blocks of {block}, rounded {how}", names
 
     def _train(self, artifact: Artifact, context: Context) -> Artifact:
         from compress.quantization.qat import fake_quantized
@@ -116,6 +140,16 @@ class Quantize(Pass):
                 _LEARNING_RATE if self.learning_rate is None else self.learning_rate,
                 self.teacher,
             )
+
+
+def _with_language_head(artifact: Artifact, context: Context) -> Artifact:
+    """Return the model that came in with the head that predicts tokens, where its folder holds one."""
+    from compress.artifact import has_language_head, load, read_config
+
+    folder = context.input_folder
+    if folder is None or not has_language_head(read_config(folder)):
+        return artifact
+    return load(folder, language_model=True)
 
 
 def _bytes(model: nn.Module) -> int:

@@ -7,5 +7,13 @@ from compress.quantization.dynamic import (
     quantize_weight,
     tied_weights,
 )
+from compress.quantization.weight_only import quantize_weights
 
-__all__ = ["dequantize", "other_matrices", "quantize_model", "quantize_weight", "tied_weights"]
+__all__ = [
+    "dequantize",
+    "other_matrices",
+    "quantize_model",
+    "quantize_weight",
+    "quantize_weights",
+    "tied_weights",
+]

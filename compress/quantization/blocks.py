@@ -90,7 +90,7 @@ def round_to_nearest(weight: Tensor, bits: int, block: int) -> BlockCodes:
     check_finite(weight)
     columns = weight.shape[1]
     blocks = nn.functional.pad(weight.detach().to(torch.float32), (0, -columns % block))
-    blocks = blocks.unflatten(1, (-1, block))
+    blocks = blocks.view(len(blocks), -1, block)
     scale, zero_point = fit_grid(blocks, bits)
     codes = nearest(blocks, scale, zero_point, bits)
     return BlockCodes(codes.to(torch.uint8), scale, zero_point.to(torch.uint8), columns)

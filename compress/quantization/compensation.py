@@ -66,4 +66,5 @@ def _inverse_root(gram: Tensor) -> Tensor:
     """Return the upper R with Rᵀ R = (gram, damped)⁻¹, float64."""
     damped = gram.double().clone()
     damped.diagonal().add_((DAMPING * damped.diagonal().mean()).clamp_min(torch.finfo(damped.dtype).tiny))
-    return torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(damped)), upper=True)
+    root: Tensor = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(damped)), upper=True)
+    return root

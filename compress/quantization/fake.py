@@ -76,7 +76,7 @@ class _Int8Product(torch.autograd.Function):
         return scaled_product(codes, step, zero_point, weight_codes, scale, bias)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         codes, step, zero_point, weight_codes, scale = ctx.saved_tensors
         rows = grad.reshape(-1, grad.shape[-1])
         x_grad = weight_grad = bias_grad = None
@@ -103,5 +103,5 @@ class _RoundedRows(torch.autograd.Function):
         return dequantize(codes, scale).view(rows.shape)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         return grad
