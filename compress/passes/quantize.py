@@ -1,4 +1,4 @@
-"""Store a model's matrices as int8."""
+"""Store a model's matrices as int8, or in blocks of 8 or 4 bits."""
 
 from __future__ import annotations
 
@@ -50,10 +50,14 @@ class Quantize(Pass):
     teacher: str | None = Field(
         None, description="for qat: a model's name, or step:N; left out: the model that comes in"
     )
-    epochs: PositiveFloat | None = Field(None, description="for qat: passes over the training split; 1")
-    learning_rate: PositiveFloat | None = Field(None, description="for qat: peak learning rate; 2e-5")
+    epochs: PositiveFloat | None = Field(
+        None, description="for qat: passes over the training split; left out: 1"
+    )
+    learning_rate: PositiveFloat | None = Field(
+        None, description="for qat: peak learning rate; left out: 2e-5"
+    )
     block: Literal[16, 32, 64, 128, 256] | None = Field(
-        None, description="for weight8 and weight4: inputs that share a scale; 32"
+        None, description="for weight8 and weight4: inputs that share a scale; left out: 32"
     )
     samples: PositiveInt = Field(256, description="training examples to look at, for weight8 and weight4")
 
