@@ -129,14 +129,18 @@ def content_hash(folder: Path) -> str:
     return recorded.content_hash if recorded.files else manifest.hash_json(manifest.hash_folder(folder))
 
 
-def load(name: str | Path, task: Task | None = None) -> Artifact:
+def load(name: str | Path, task: Task | None = None, language_model: bool = False) -> Artifact:
     """Load a folder, a packaged model, an alias or a hub id.
+
+    A model without a task's head comes without any head. A causal language model keeps the one that predicts
+    tokens where `language_model` asks for it, or where a pass kept it.
 
     Args:
         name: what to load; see `compress.sources.resolve_model` for the order of look-up.
         task: give the model a head for this task where it has none, initialised at random under torch's
             current seed; `max_length` is lowered to the model's positions. Without it a model without a head
             is loaded bare.
+        language_model: keep the head of a causal language model.
 
     Returns:
         The artifact, its model in eval mode on the CPU with its stored dtype.
@@ -145,7 +149,12 @@ def load(name: str | Path, task: Task | None = None) -> Artifact:
         InputError: the name cannot be resolved, or the model answers another task.
         FolderError: files are missing, damaged, or do not fit the config.
     """
-    from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import (
+        AutoModel,
+        AutoModelForCausalLM,
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+    )
 
     folder = resolve_model(str(name)).path
     recorded = verify(folder)
@@ -156,7 +165,11 @@ def load(name: str | Path, task: Task | None = None) -> Artifact:
         task = task.model_copy(update={"max_length": length})
         config.update(task.head_config())
         recorded = recorded.model_copy(update={"task": task, "source": recorded.source or str(name)})
-    kind = AutoModel if recorded.task is None else AutoModelForSequenceClassification
+    causal = (
+        recorded.task is None and has_language_head(config) and (language_model or bool(recorded.history))
+    )
+    headless: Any = AutoModelForCausalLM if causal else AutoModel
+    kind = headless if recorded.task is None else AutoModelForSequenceClassification
     try:
         model, info = kind.from_pretrained(
             folder,
@@ -175,13 +188,19 @@ def load(name: str | Path, task: Task | None = None) -> Artifact:
             place=str(folder),
             remedy="Make or copy the folder again; weights must be safetensors.",
         ) from error
-    _check_complete(model, info, folder, trained)
+    _check_complete(model, info, folder, trained or causal)
     if getattr(model, "hf_quantizer", None) is not None:
         # From here on it is an ordinary model: structure is read off its modules, not off the hook.
         model.hf_quantizer.remove_quantization_config(model)
     _agree_on_padding(model.config, tokenizer)
     attachments = {path: folder / path for path in recorded.files if path.startswith(("onnx/", "bundle/"))}
     return Artifact(model.eval(), tokenizer, recorded.model_copy(update={"files": {}}), attachments)
+
+
+def has_language_head(config: PretrainedConfig) -> bool:
+    """Say whether a folder's weights are a causal language model's, by the class that its config names."""
+    named = getattr(config, "architectures", None) or []
+    return any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in named)
 
 
 def save(artifact: Artifact, folder: str | Path, extra: dict[str, str] | None = None) -> Manifest:

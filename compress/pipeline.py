@@ -17,7 +17,7 @@ from compress.display import say
 from compress.errors import BudgetError, CompressError, FolderError, InputError
 from compress.manifest import PassRecord, hash_file, hash_json, versions
 from compress.passes.base import Context, ModelPlan, Pass
-from compress.reload import is_int8
+from compress.reload import is_quantized
 from compress.sources import resolve_model
 
 
@@ -148,7 +148,7 @@ def require_budgets(done: Sequence[Path]) -> None:
 
 
 def _check(steps: Sequence[Step], state: ModelPlan) -> list[str]:
-    state.quantized = state.config is not None and is_int8(state.config)
+    state.quantized = state.config is not None and is_quantized(state.config)
     for index, step in enumerate(steps):
         state.place, state.steps = f"passes[{index}] ({step.pass_.name})", index
         step.pass_.check(state)

@@ -16,6 +16,7 @@ from typing import Any
 
 METHOD = "compress"
 WEIGHTS = "compressed.safetensors"
+_QUANTIZED = ("Int8", "StaticInt8", "WeightOnly")  # what the types of quantized layers begin with
 _TRIGGER = "transformers.quantizers.auto"
 
 
@@ -26,9 +27,9 @@ def structure_in(config: Any) -> dict[str, dict[str, Any]]:
     return structure
 
 
-def is_int8(config: Any) -> bool:
-    """Say whether a model's config is that of an int8 model."""
-    return any("Int8" in entry["type"] for entry in structure_in(config).values())
+def is_quantized(config: Any) -> bool:
+    """Say whether a model's config is that of a model with quantized layers."""
+    return any(entry["type"].startswith(_QUANTIZED) for entry in structure_in(config).values())
 
 
 def install() -> None:
@@ -110,7 +111,7 @@ def _register() -> None:
         @property
         def is_trainable(self) -> bool:
             kinds = {entry["type"] for entry in self.quantization_config.structure.values()}
-            return not any("Int8" in kind for kind in kinds)
+            return not any(kind.startswith(_QUANTIZED) for kind in kinds)
 
     register_quantization_config(METHOD)(CompressConfig)
     register_quantizer(METHOD)(CompressQuantizer)

@@ -36,9 +36,13 @@ SHAPES = (32, 128)
 
 def main() -> None:
     """Measure, print and write the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--models", nargs="*", choices=MODELS, default=["l6-mr", "mpnet-mr"], metavar="MODEL")
-    parser.add_argument("--add", nargs="*", default=[], metavar="NAME=FOLDER", help="a float model of your own")
+    parser.add_argument(
+        "--add", nargs="*", default=[], metavar="NAME=FOLDER", help="a float model of your own"
+    )
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "quantized")
     parser.add_argument("--seconds", type=float, default=300, help="of timed runs a model")
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results" / "quantized.md")
@@ -50,7 +54,14 @@ def main() -> None:
     for name, model in models.items():
         report, failed = measure(name, model, work / name, options.seconds)
         reports[name] = report.model_dump(mode="json")
-        lines += [f"## {name}", "", *table(report), "", *(f"- {line}" for line in (*report.notes, *failed)), ""]
+        lines += [
+            f"## {name}",
+            "",
+            *table(report),
+            "",
+            *(f"- {line}" for line in (*report.notes, *failed)),
+            "",
+        ]
     machine = fingerprint()
     text = "\n".join([*_introduction(), *lines, *_setting(machine)]) + "\n"
     options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +98,8 @@ def measure(name: str, model: Subject, work: Path, seconds: float) -> tuple[Repo
     )
     data = read_manifest(model.folder).data
     task = read_manifest(model.folder).task
-    assert data is not None and task is not None
+    assert data is not None
+    assert task is not None
     test = load_data(data).aligned(task).test
     return run_bench(here, config, test, work / "bench", seed=0), failed
 
@@ -128,11 +140,11 @@ def _introduction() -> list[str]:
         "",
         "`python -m bench.quantized`",
         "",
-        "The first line of each table is what users begin with: the file that `torch.onnx.export` writes by default, in",
-        f"ONNX Runtime with its defaults, one thread. Static quantizers saw the same {CALIBRATION} training rows, ours as many of",
-        "its own drawing. Files were scored one sentence a call. Intervals are 95%: Wilson for an accuracy, paired (Agresti and",
-        "Min) for a difference on the same test rows, bootstrap over rounds for a ratio of times. n.s.: no difference",
-        "is shown.",
+        "The first line of each table is what users begin with: the file that `torch.onnx.export` writes by",
+        "default, in ONNX Runtime with its defaults, one thread. Static quantizers saw the same",
+        f"{CALIBRATION} training rows, ours as many of its own drawing. Files were scored one sentence a call.",
+        "Intervals are 95%: Wilson for an accuracy, paired (Agresti and Min) for a difference on the same test",
+        "rows, bootstrap over rounds for a ratio of times. n.s.: no difference is shown.",
         "",
     ]
 
@@ -146,7 +158,8 @@ def _setting(machine: dict[str, object]) -> list[str]:
     return [
         "## Setting",
         "",
-        f"{machine['processor']}, {machine['cores']} cores ({' '.join(flags)}); Python {machine['python']}, {packages}.",
+        f"{machine['processor']}, {machine['cores']} cores ({' '.join(flags)}); "
+        f"Python {machine['python']}, {packages}.",
     ]
 
 

@@ -268,7 +268,9 @@ def factorize(
 
 def quantize(
     model: Model,
-    scheme: Annotated[Literal["dynamic", "static"] | None, field(Quantize, "scheme")] = None,
+    scheme: Annotated[
+        Literal["dynamic", "static", "qat", "weight8", "weight4"] | None, field(Quantize, "scheme")
+    ] = None,
     embeddings: Annotated[bool | None, field(Quantize, "embeddings", "--embeddings/--no-embeddings")] = None,
     calibration: Annotated[
         Literal["mse", "percentile", "entropy", "minmax"] | None, field(Quantize, "calibration")
@@ -277,6 +279,10 @@ def quantize(
     smooth: Annotated[float | None, field(Quantize, "smooth")] = None,
     max_drop: Annotated[float | None, field(Quantize, "max_drop")] = None,
     time_limit: Annotated[float | None, field(Quantize, "time_limit")] = None,
+    teacher: Annotated[str | None, field(Quantize, "teacher")] = None,
+    epochs: Annotated[float | None, field(Quantize, "epochs")] = None,
+    learning_rate: Annotated[float | None, field(Quantize, "learning_rate")] = None,
+    block: Annotated[int | None, field(Quantize, "block")] = None,
     data: Data = None,
     out: Out = None,
     seed: Seed = 0,
@@ -284,11 +290,15 @@ def quantize(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Turn weights into int8; the score before and after is printed and recorded.
+    """Turn weights into int8 or 4 bits; the score before and after is printed and recorded.
 
     Example: compress quantize runs/small --out runs/int8
 
     Example: compress quantize runs/small --scheme static --max-drop 0.3 --out runs/int8
+
+    Example: compress quantize runs/small --scheme qat --teacher runs/teacher --out runs/int8
+
+    Example: compress quantize smollm2-135m --scheme weight4 --data movie-reviews --out runs/lm4
     """
     pass_ = build(
         Quantize,
@@ -299,6 +309,10 @@ def quantize(
         smooth=smooth,
         max_drop=max_drop,
         time_limit=time_limit,
+        teacher=teacher,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        block=block,
     )
     _run([pass_], model, out, _data(data), seed, device, json, quiet)
 

@@ -21,7 +21,7 @@ from compress.exporting.graph import check_graph, tidy
 from compress.exporting.mobile import write_ort
 from compress.exporting.parity import check_parity
 from compress.exporting.traceable import traceable
-from compress.layers import Int8Embedding, Int8Linear
+from compress.layers import Int8Embedding, Int8Linear, WeightOnlyLinear
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -53,7 +53,7 @@ def export_onnx(
         mobile: whether to write the graph in ONNX Runtime's own format too, `….ort`, checked alike.
 
     Returns:
-        `onnx/model.onnx`, or `onnx/model_quantized.onnx` for a model with int8 weights.
+        `onnx/model.onnx`, or `onnx/model_quantized.onnx` for a model with quantized weights.
 
     Raises:
         InputError: the model cannot be traced, or not be written as `.ort`.
@@ -67,8 +67,9 @@ def export_onnx(
     traced = traceable(model)
     output = "last_hidden_state" if model.base_model is model else "logits"
     program = tidy(_trace(traced, sample, opset), output)
-    int8 = any(isinstance(module, Int8Linear | Int8Embedding) for module in model.modules())
-    path = folder / "onnx" / ("model_quantized.onnx" if int8 else "model.onnx")
+    kinds = Int8Linear | Int8Embedding | WeightOnlyLinear
+    quantized = any(isinstance(module, kinds) for module in model.modules())
+    path = folder / "onnx" / ("model_quantized.onnx" if quantized else "model.onnx")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         _write(program, path)

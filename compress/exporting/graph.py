@@ -12,18 +12,21 @@ import numpy as np
 import onnx_ir
 import torch
 from onnx_ir.passes.common import RemoveUnusedNodesPass
+from torch import nn
 
 from compress.errors import CompressError
 from compress.exporting.rows import read_rows_only
 from compress.exporting.traceable import OnnxInt8Linear, OnnxStaticInt8Linear
+from compress.exporting.weight_only import OnnxWeightOnlyLinear
 from compress.layers import Int8Embedding
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor, nn
+    from torch import Tensor
 
 AXES = ("batch", "length")
 _CONSTANTS = 1 << 16  # bytes of float constants that a tracer may add
+_CODES = (onnx_ir.DataType.INT8, onnx_ir.DataType.UINT8)
 
 
 def tidy(program: onnx_ir.Model, output: str) -> onnx_ir.Model:
@@ -75,7 +78,7 @@ def check_graph(path: Path, traced: nn.Module, sample: dict[str, Tensor]) -> lis
         Facts on size and operators, a line each.
 
     Raises:
-        CompressError: an axis is fixed, an int8 layer is not an integer product in the file, its codes are not
+        CompressError: an axis is fixed, a quantized layer is not one product in the file, its codes are not
             stored as they are, or there are more float weights than in the model.
     """
     graph = onnx_ir.load(path).graph
@@ -91,48 +94,62 @@ def check_graph(path: Path, traced: nn.Module, sample: dict[str, Tensor]) -> lis
     for value in graph.initializers.values():
         if value.const_value is not None:
             stored[value.const_value.dtype.name] += value.const_value.nbytes
-            if value.const_value.dtype == onnx_ir.DataType.INT8:
+            if value.const_value.dtype in _CODES:
                 codes.add(_fingerprint(value.const_value.numpy()))
     operators = Counter(node.op_type for node in graph.all_nodes())
 
     uses = _uses(traced, sample)
     for name in uses:
-        if _fingerprint(traced.get_buffer(f"{name}.weight").numpy()) not in codes:
-            raise _wrong(path, f"the int8 codes of {name} are not in it")
-    linear = 0
-    found = {OnnxInt8Linear: operators["MatMulInteger"], OnnxStaticInt8Linear: _qdq_products(graph)}
-    for kind, products in found.items():
-        layers = [name for name in uses if isinstance(traced.get_submodule(name), kind)]
-        used = sum(uses[name] for name in layers)
-        if products != used:
-            raise _wrong(path, f"{products} int8 products for {used} uses of int8 layers")
-        linear += len(layers)
+        for tensor in traced.get_submodule(name).buffers(recurse=False):
+            coded = tensor.dtype in (torch.int8, torch.uint8) and tensor.dim() > 1
+            if coded and _fingerprint(tensor.numpy()) not in codes:
+                kind = str(tensor.dtype).removeprefix("torch.")
+                raise _wrong(path, f"the {kind} codes of {name} are not in it")
+    found = {
+        OnnxInt8Linear: (operators["MatMulInteger"], "int8"),
+        OnnxStaticInt8Linear: (_qdq_products(graph), "int8"),
+        OnnxWeightOnlyLinear: (operators["MatMulNBits"], "weight-only"),
+    }
+    layers: dict[str, int] = Counter()
+    products: dict[str, int] = Counter()
+    for layer, (made, called) in found.items():
+        names_of_kind = [name for name in uses if isinstance(traced.get_submodule(name), layer)]
+        if made != (used := sum(uses[name] for name in names_of_kind)):
+            raise _wrong(path, f"{made} {called} products for {used} uses of {called} layers")
+        layers[called] += len(names_of_kind)
+        products[called] += made
     floats = sum(t.nbytes for t in chain(traced.parameters(), traced.buffers()) if t.dtype == torch.float32)
     if stored["FLOAT"] > floats + _CONSTANTS:
         raise _wrong(path, f"{stored['FLOAT']:,} bytes of float32 weights; the model has {floats:,}")
 
     size = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
+    packed = f"uint8 {stored['UINT8'] / 1e6:.1f} MB, " if stored["UINT8"] else ""
     facts = [
-        f"{path.name}: {size / 1e6:.1f} MB; weights int8 {stored['INT8'] / 1e6:.1f} MB, "
+        f"{path.name}: {size / 1e6:.1f} MB; weights {packed}int8 {stored['INT8'] / 1e6:.1f} MB, "
         f"float32 {stored['FLOAT'] / 1e6:.1f} MB; {sum(operators.values())} operators"
     ]
-    if linear:
+    if layers["int8"]:
         facts.append(
-            f"all {linear} int8 layers are integer products, {sum(found.values())} in all, on "
+            f"all {layers['int8']} int8 layers are integer products, {products['int8']} in all, on "
             f"{operators['DynamicQuantizeLinear'] + operators['QuantizeLinear']} quantized inputs; all int8 "
             "codes are the model's"
+        )
+    if layers["weight-only"]:
+        facts.append(
+            f"all {layers['weight-only']} weight-only layers are products in blocks, {products['weight-only']} "
+            "in all; all codes are the model's"
         )
     return facts
 
 
 @torch.no_grad()
 def _uses(traced: nn.Module, sample: dict[str, Tensor]) -> dict[str, int]:
-    """Count how often each int8 module runs in one pass: ALBERT's layers share one, some are never read."""
+    """Count how often each quantized module runs in one pass: ALBERT's layers share one, some are never read."""
     uses: dict[str, int] = Counter()
     handles = [
         module.register_forward_hook(lambda *_, name=name: uses.update([name]))
         for name, module in traced.named_modules()
-        if isinstance(module, OnnxInt8Linear | OnnxStaticInt8Linear | Int8Embedding)
+        if isinstance(module, OnnxInt8Linear | OnnxStaticInt8Linear | OnnxWeightOnlyLinear | Int8Embedding)
     ]
     try:
         traced(**sample)

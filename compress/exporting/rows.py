@@ -183,16 +183,23 @@ def _reshape_to_one_row(node: onnx_ir.Node, axis: int) -> None:
 
 
 def _slice(node: onnx_ir.Node, value: onnx_ir.Value, row: Row) -> onnx_ir.Value:
-    """Cut one row of `value`, before `node`."""
+    """Cut one row of `value`, before `node`.
+
+    Of a dequantized tensor the codes are cut: runtimes turn products of dequantized tensors into integer ones.
+    """
+    assert node.graph is not None
+    source = value.producer()
+    if source is not None and source.op_type == "DequantizeLinear" and source.inputs[0] is not None:
+        codes = _slice(node, source.inputs[0], row)
+        copy = onnx_ir.node("DequantizeLinear", [codes, *source.inputs[1:]], dict(source.attributes))
+        copy.outputs[0].name = f"{value.name}_row_{row.axis}_{row.index}"
+        node.graph.insert_before(node, copy)
+        return copy.outputs[0]
     end = row.index + 1 or np.iinfo(np.int64).max  # the last row ends where the tensor does
-    bounds = [[row.index], [end], [row.axis]]
-    names = ("start", "end", "axis")
-    constants = [
-        _constant(node, f"{value.name}_{n}", np.array(b)) for n, b in zip(names, bounds, strict=True)
-    ]
+    bounds = {"start": row.index, "end": end, "axis": row.axis}
+    constants = [_constant(node, f"{value.name}_{name}", np.array([bound])) for name, bound in bounds.items()]
     cut = onnx_ir.node("Slice", [value, *constants])
     cut.outputs[0].name = f"{value.name}_row_{row.axis}_{row.index}"
-    assert node.graph is not None
     node.graph.insert_before(node, cut)
     return cut.outputs[0]
 

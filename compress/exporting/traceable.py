@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.onnx.ops import symbolic, symbolic_multi_out
 from transformers import PretrainedConfig
 
-from compress.layers import Int8Linear, StaticInt8Linear
+from compress.exporting.weight_only import OnnxWeightOnlyLinear
+from compress.layers import Int8Linear, StaticInt8Linear, WeightOnlyLinear
 from compress.quantization import dequantize
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class OnnxStaticInt8Linear(nn.Module):
 
 
 def traceable(model: PreTrainedModel) -> PreTrainedModel:
-    """Return a copy to trace: ONNX int8 layers, plain attention, no cache, no pooler where nothing reads it.
+    """Return a copy to trace: ONNX layers of few bits, plain attention, no cache, no pooler where nothing reads it.
 
     "eager" attention gives the smallest graph: torch's fused one traces with extra nodes for rows that attend
     to nothing. A cache of keys and values would become outputs of its own.
@@ -119,6 +120,8 @@ def traceable(model: PreTrainedModel) -> PreTrainedModel:
             traced.set_submodule(name, OnnxStaticInt8Linear(module))
         elif isinstance(module, Int8Linear):
             traced.set_submodule(name, OnnxInt8Linear(module))
+        elif isinstance(module, WeightOnlyLinear):
+            traced.set_submodule(name, OnnxWeightOnlyLinear(module))
     return traced
 
 

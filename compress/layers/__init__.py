@@ -10,6 +10,7 @@ from compress.layers.int8_static import StaticInt8Linear
 from compress.layers.low_rank import LowRankLinear
 from compress.layers.low_rank_embedding import LowRankEmbedding
 from compress.layers.shared_embedding import SharedEmbedding
+from compress.layers.weight_only import WeightOnlyLinear
 
 Layer = (
     LowRankLinear
@@ -18,6 +19,7 @@ Layer = (
     | Int8Linear
     | StaticInt8Linear
     | Int8Embedding
+    | WeightOnlyLinear
     | BiasHeads
 )
 LAYERS: dict[str, type[Layer]] = {
@@ -29,6 +31,7 @@ LAYERS: dict[str, type[Layer]] = {
         Int8Linear,
         StaticInt8Linear,
         Int8Embedding,
+        WeightOnlyLinear,
         BiasHeads,
     )
 }
@@ -43,4 +46,5 @@ __all__ = [
     "LowRankLinear",
     "SharedEmbedding",
     "StaticInt8Linear",
+    "WeightOnlyLinear",
 ]

@@ -39,12 +39,7 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., in_features) floats to (..., out_features) float32."""
-        codes, step, zero_point = self.codes(x)
-        sums = integer_product(codes.reshape(-1, self.in_features), zero_point, self.weight)
-        out = sums.to(torch.float32).mul_(step * self.scale)
-        if self.bias is not None:
-            out += self.bias
-        return out.view(*x.shape[:-1], self.out_features)
+        return scaled_product(*self.codes(x), self.weight, self.scale, self.bias)
 
     def codes(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return codes uint8 of the shape of `x`, the step and the zero point, both float32 scalars."""
@@ -114,6 +109,26 @@ def quantize_activations(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     zero_point = (-low / step).round().clamp(0, 255)
     codes = (x / step).round_().add_(zero_point).clamp_(0, 255)
     return codes.to(torch.uint8), step, zero_point
+
+
+def scaled_product(
+    codes: Tensor, step: Tensor, zero_point: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None
+) -> Tensor:
+    """Return the product of quantized activations and weights in float32, shape (..., out).
+
+    Args:
+        codes: (..., in) uint8, with `step` and `zero_point` as `quantize_activations` gives them.
+        step: float32 scalar.
+        zero_point: float32 scalar, a whole number in 0…255.
+        weight: (out, in) int8.
+        scale: (out,) float32.
+        bias: (out,) float32, or None.
+    """
+    sums = integer_product(codes.reshape(-1, codes.shape[-1]), zero_point, weight)
+    out = sums.to(torch.float32).mul_(step * scale)
+    if bias is not None:
+        out += bias
+    return out.view(*codes.shape[:-1], len(weight))
 
 
 def integer_product(codes: Tensor, zero_point: Tensor, weight: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ class Distill(TrainingPass):
         from compress.architectures import layer_count_of, set_layer_count
         from compress.artifact import read_config, read_manifest
         from compress.distillation.student import layers_wanted
-        from compress.reload import is_int8
+        from compress.reload import is_quantized
         from compress.sources import resolve_model
 
         assert self.student is not None
@@ -95,7 +95,7 @@ class Distill(TrainingPass):
         if layers is None:
             folder = resolve_model(self.student).path
             plan.config, task = read_config(folder), read_manifest(folder).task
-            if is_int8(plan.config):
+            if is_quantized(plan.config):
                 plan.refuse("int8 weights cannot be trained", "Give the student as it was before quantize.")
             if task is not None and plan.data is not None:
                 plan.data.aligned(task, f"student {self.student}")

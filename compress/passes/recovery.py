@@ -16,15 +16,31 @@ def check_recovery(epochs: float | None, plan: ModelPlan) -> None:
         plan.refuse("recover needs data and a model with a trained head", "Give both, or leave recover out.")
 
 
-def recover(artifact: Artifact, context: Context, epochs: float) -> Artifact:
-    """Distil the model that came into the pass into what the pass made of it, and return that.
+def recover(
+    artifact: Artifact,
+    context: Context,
+    epochs: float,
+    learning_rate: float = 1e-4,
+    teacher: str | None = None,
+) -> Artifact:
+    """Distil the model that came into the pass, or another teacher, into what the pass made of it.
 
     The labels weigh 0.3, the soft targets of temperature 2 weigh 0.7.
+
+    Args:
+        artifact: what the pass made; it is trained in place and returned.
+        context: of the pass; its working folder keeps the checkpoints.
+        epochs: over the training split.
+        learning_rate: peak of the schedule.
+        teacher: as in `Distill`; None for the model that came in.
     """
     from compress.passes.distill import Distill
 
-    assert context.input_folder is not None
     recovery = Distill(
-        teacher=str(context.input_folder), epochs=epochs, learning_rate=1e-4, kd_weight=0.7, dropout=0
+        teacher=teacher or str(context.input_folder),
+        epochs=epochs,
+        learning_rate=learning_rate,
+        kd_weight=0.7,
+        dropout=0,
     )
     return recovery.apply(artifact, context)

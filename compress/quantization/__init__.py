@@ -1,4 +1,4 @@
-"""Weights as int8 codes with float32 scales."""
+"""Weights as codes of 8 or 4 bits with float32 scales."""
 
 from compress.quantization.dynamic import (
     dequantize,
@@ -8,5 +8,14 @@ from compress.quantization.dynamic import (
     quantize_weight,
     tied_weights,
 )
+from compress.quantization.weight_only import quantize_weights
 
-__all__ = ["dequantize", "other_matrices", "quantizable", "quantize_model", "quantize_weight", "tied_weights"]
+__all__ = [
+    "dequantize",
+    "other_matrices",
+    "quantizable",
+    "quantize_model",
+    "quantize_weight",
+    "quantize_weights",
+    "tied_weights",
+]

@@ -37,16 +37,25 @@ def quantize_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
         InputError: the matrix holds a value that is not finite.
     """
     weight = weight.detach().to(torch.float32)
+    check_finite(weight)
+    scale = weight.abs().amax(dim=1) / LARGEST
+    scale = torch.where(scale == 0, torch.ones_like(scale), scale)
+    codes = (weight / scale[:, None]).round().clamp(-LARGEST, LARGEST).to(torch.int8)
+    return codes, scale
+
+
+def check_finite(weight: Tensor) -> None:
+    """Refuse weights that are NaN or infinite.
+
+    Raises:
+        InputError: there is one.
+    """
     if not torch.isfinite(weight).all():
         raise InputError(
             "the weights are not all finite",
             place="quantize",
             remedy="The training before diverged; use an earlier checkpoint or a lower learning rate.",
         )
-    scale = weight.abs().amax(dim=1) / LARGEST
-    scale = torch.where(scale == 0, torch.ones_like(scale), scale)
-    codes = (weight / scale[:, None]).round().clamp(-LARGEST, LARGEST).to(torch.int8)
-    return codes, scale
 
 
 def dequantize(codes: Tensor, scale: Tensor) -> Tensor:
@@ -74,18 +83,12 @@ def quantize_model(model: PreTrainedModel, embeddings: bool = True, keep: Collec
     """
     model.float()
     names = [name for name in quantizable(model, embeddings) if name not in keep]
-    if not names:
-        raise InputError(
-            "the model has no float linear layer or embedding that can be quantized",
-            place=model.config.model_type,
-            remedy="It is quantized already, or made of other layers than nn.Linear.",
-        )
     for name in names:
         module = model.get_submodule(name)
-        new = (
-            _embedding(name, module) if isinstance(module, nn.Embedding) else _linear(name, as_linear(module))
-        )
-        model.set_submodule(name, new)
+        if isinstance(module, nn.Embedding):
+            model.set_submodule(name, quantize_embedding(name, module))
+        else:
+            model.set_submodule(name, _linear(name, as_linear(module)))
     return names
 
 
@@ -98,14 +101,24 @@ def quantizable(model: PreTrainedModel, embeddings: bool = True) -> list[str]:
     Args:
         model: in float32.
         embeddings: whether embedding tables count.
+
+    Raises:
+        InputError: there is none.
     """
     kept = tied_weights(model) | {_last_of_head(model)}
     tables = _embedding_tables(model) if embeddings else set()
-    return [
+    found = [
         name
         for name, module in model.named_modules()
         if name not in kept and (_is_linear(module) or (type(module) is nn.Embedding and name in tables))
     ]
+    if not found:
+        raise InputError(
+            "the model has no float linear layer or embedding that can be quantized",
+            place=model.config.model_type,
+            remedy="It is quantized already, or made of other layers than nn.Linear.",
+        )
+    return found
 
 
 def other_matrices(model: nn.Module) -> dict[str, int]:
@@ -191,7 +204,8 @@ def _linear(name: str, old: nn.Linear) -> Int8Linear:
     return new.train(old.training)
 
 
-def _embedding(name: str, old: nn.Embedding) -> Int8Embedding:
+def quantize_embedding(name: str, old: nn.Embedding) -> Int8Embedding:
+    """Return the int8 table for a float one; `name` is for the message where a value is not finite."""
     new = Int8Embedding(old.num_embeddings, old.embedding_dim)
     codes, scale = _quantized(name, old.weight)
     new.weight, new.scale = codes, scale[:, None]

@@ -17,7 +17,7 @@ from compress.hardware import cpu_flags
 from compress.pipeline import Step
 from compress.recommendation.choice import Verdict, best, judge
 from compress.recommendation.variants import sensible_variants
-from compress.reload import is_int8
+from compress.reload import is_quantized
 from compress.sources import resolve_model
 
 
@@ -62,7 +62,7 @@ def recommend(
     """
     folders.check_output(out)
     source = resolve_model(model).path
-    if is_int8(read_config(source)):
+    if is_quantized(read_config(source)):
         raise InputError(
             "the model is int8 already, so its float32 form is gone",
             place=f"recommend: {model}",
@@ -73,7 +73,7 @@ def recommend(
     variants, left_out = sensible_variants(cpu_flags(), has_data=origin is not None)
     out.mkdir(parents=True, exist_ok=True)
     (out / folders.RUN).write_text(json.dumps({"recommend": model}) + "\n", encoding="utf-8")
-    targets = []
+    targets: list[Target] = []
     for variant in variants:
         say(f"variant {variant.name}")
         places = [out / variant.name / f"{n}-{each.name}" for n, each in enumerate(variant.passes, 1)]
