@@ -118,15 +118,21 @@ def bench_models(
     from compress.benchmark import Target, run_bench
     from compress.data import load_data
     from compress.data.config import DataConfig
-    from compress.sources import resolve_model
 
     folders.check_output(out)
     short = [Path(name).name for name in models]
     names = [name if short.count(name) == 1 else whole for name, whole in zip(short, models, strict=True)]
-    found = [Target(*each) for each in zip(names, [resolve_model(name).path for name in models], strict=True)]
+    found = [Target(*each) for each in zip(names, map(_bench_folder, models), strict=True)]
     first = read_manifest(found[0].folder)
     source = DataConfig(source=data) if data else first.data
     test = None
     if source is not None and first.task is not None:
         test = load_data(source).aligned(first.task, f"data {source.source}").test
     return run_bench(found, config, test, out, seed)
+
+
+def _bench_folder(name: str) -> Path:
+    """Return a model's folder; an ONNX file without torch's weights, as a bundle has it, is enough."""
+    from compress.sources import resolve_model
+
+    return Path(name) if onnx_file(Path(name)) else resolve_model(name).path

@@ -19,6 +19,7 @@ from tiny_tokenizers import SENTENCES, trained_tokenizer
 from transformers import AutoConfig, AutoTokenizer, BertConfig
 
 from compress.artifact import Artifact, load, read_manifest, save, verify
+from compress.benchmark import BenchConfig
 from compress.benchmark.targets import onnx_file
 from compress.errors import FolderError, InputError
 from compress.exporting import export_onnx
@@ -27,6 +28,7 @@ from compress.manifest import Manifest, PassRecord
 from compress.passes.base import Context, ModelPlan
 from compress.passes.export import Export
 from compress.quantization import quantize_model
+from compress.running import bench_models
 from compress.tasks import Task
 
 TEXTS = ["good film", "the cast was dull and the plot was not very bright", "", "fine fine fine"]
@@ -193,6 +195,14 @@ def test_compress_reads_the_bundle_too(bundles):
     assert manifest.task.max_length == 24
     assert [step.name for step in manifest.history] == ["finetune"]
     assert onnx_file(folder) == folder / "onnx/model.onnx"
+
+
+def test_bundle_can_be_benched(bundles, tmp_path):
+    config = BenchConfig(
+        runtimes=("onnxruntime",), batch_sizes=(1,), sequence_lengths=(8,), rounds=1, seconds=0.2
+    )
+    report = bench_models([str(bundles["classification"])], config, None, tmp_path / "out")
+    assert [(row.name, row.runtime) for row in report.rows] == [("classification", "onnxruntime")]
 
 
 def test_config_is_the_familys_own(tmp_path):
