@@ -58,8 +58,8 @@ def fall_back(
     """Quantize as many modules as the budget allows.
 
     If the model with all modules quantized loses too much, modules are ordered by `sensitivities`, and how many
-    of the first have to fall back is found by bisection: about log2(names) models are made and scored. Scores are
-    not monotonous, so the number is one that is enough, not proven the least.
+    of the first have to fall back is found by doubling and bisection: at most about 2 log2(names) models are made
+    and scored. Scores are not monotonous, so the number is one that is enough, not proven the least.
 
     Args:
         model: in float; it is not changed.
@@ -91,7 +91,8 @@ def fall_back(
     order = sorted(found, key=lambda name: -found[name])
     low, high = 0, len(order)  # so many are too few; so many are all, and no candidate
     while high - low > 1 and time.monotonic() < deadline:
-        middle = (low + high) // 2
+        # A few layers do most of the harm: start with one, double until it is enough, then bisect.
+        middle = (low + high) // 2 if best.met else min(2 * low or 1, high - 1)
         candidate = attempt({name: found[name] for name in order[:middle]})
         low, high = (low, middle) if candidate.met else (middle, high)
         if candidate.met or (not best.met and candidate.drop < best.drop):
