@@ -15,7 +15,6 @@ import torch
 from test_benchmark_report import report as bench_report
 from test_benchmark_report import row as bench_row
 from tiny_models import tiny_model, tiny_tokenizer
-from tiny_tokenizers import SENTENCES, trained_tokenizer
 from transformers import AutoConfig, AutoTokenizer, BertConfig
 
 from compress.artifact import Artifact, load, read_manifest, save, verify
@@ -42,15 +41,8 @@ PACKAGES = ("numpy", "numpy.libs", "onnxruntime", "tokenizers")
 
 
 def record(name, **after):
-    return PassRecord(
-        name=name,
-        config={"epochs": 2},
-        input_hash="",
-        seed=7,
-        versions={"torch": "2"},
-        seconds=3,
-        after=after,
-    )
+    made = {"config": {"epochs": 2}, "input_hash": "", "seed": 7, "versions": {"torch": "2"}, "seconds": 3}
+    return PassRecord(name=name, after=after, **made)
 
 
 @pytest.fixture(scope="module")
@@ -400,44 +392,3 @@ def test_tokenizer_without_a_file_of_its_own_is_refused(exported, tmp_path, monk
     monkeypatch.setattr(artifact.tokenizer, "save_pretrained", lambda folder: None, raising=False)
     with pytest.raises(InputError, match="cannot be written as tokenizer.json"):
         write_bundle(artifact, path, tmp_path / "bundle")
-
-
-@pytest.fixture(scope="module")
-def node_modules():
-    """The npm packages that `python -m bench.runtimes` installs, or those that NODE_MODULES names."""
-    if shutil.which("node") is None:
-        pytest.skip("no node on this machine")
-    made = Path(__file__).parents[1] / "runs" / "runtimes" / "environments"
-    named = os.environ.get("NODE_MODULES")
-    folders = [Path(named)] if named else sorted(made.glob("node-*/node_modules"))
-    for folder in folders:
-        if (folder / "onnxruntime-node").is_dir() and (folder / "@huggingface/tokenizers").is_dir():
-            return folder
-    pytest.skip("no npm packages here: python -m bench.runtimes installs them, or set NODE_MODULES")
-
-
-def test_node_answers_as_torch(node_modules, tmp_path):
-    tokenizer = trained_tokenizer("bert")
-    task = Task(kind="regression", pair=True, max_length=24)
-    artifact = Artifact(
-        tiny_model("bert", layers=1, num_labels=1, tokenizer=tokenizer), tokenizer, Manifest(task=task)
-    )
-    path = export_onnx(artifact, tmp_path)
-    long = " ".join(SENTENCES[:4])
-    pairs = [
-        (SENTENCES[0], SENTENCES[1]),
-        (long, SENTENCES[1]),
-        (SENTENCES[2], long),
-        (long, f"{long} {long}"),
-    ]
-    lines = "".join(f"{one}\t{other}\n" for one, other in pairs)
-    for side in ("right", "left"):
-        tokenizer.truncation_side = side
-        folder = write_bundle(artifact, path, tmp_path / side)
-        (folder / "node/node_modules").symlink_to(node_modules)
-        command = ["node", folder / "node/classify.mjs"]
-        done = subprocess.run(command, input=lines, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        values = [json.loads(line)["value"] for line in done.stdout.splitlines()]
-        expected = torch_logits(artifact, pairs)[:, 0]
-        assert torch.allclose(torch.tensor(values, dtype=torch.float64), expected, atol=1e-5)
