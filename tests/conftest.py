@@ -2,6 +2,14 @@
 
 import pytest
 
+from compress import display
+
+
+@pytest.fixture(autouse=True)
+def _not_silenced(monkeypatch):
+    """`--quiet` lasts as long as the process, which many tests share."""
+    monkeypatch.setattr(display.console, "quiet", False)
+
 
 @pytest.fixture
 def nothing_but_here(tmp_path, monkeypatch):

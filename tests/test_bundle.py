@@ -352,7 +352,7 @@ def test_card_tells_score_interval_steps_and_export(bundles):
 def test_pass_adds_the_bundle_to_the_folder(exported, tmp_path, monkeypatch):
     artifact, path = exported["classification"]
 
-    def export(artifact, folder, notes):
+    def export(artifact, folder, notes, *options):
         notes.append("parity with torch")
         return path
 

@@ -9,7 +9,7 @@ from types import FrameType
 
 import typer
 
-from compress.commands import looking, passes, recipes, recommend
+from compress.commands import looking, passes, recipes, recommend, shipping
 from compress.commands.spread import SpreadCommand
 from compress.errors import CompressError
 
@@ -28,8 +28,8 @@ for command in (
     passes.vocabulary,
     passes.prune,
     passes.factorize,
-    passes.quantize,
-    passes.export,
+    shipping.quantize,
+    shipping.export,
     recipes.bench,
     recipes.run,
     recommend.recommend,

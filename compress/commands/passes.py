@@ -1,4 +1,4 @@
-"""finetune, distill, vocabulary, prune, factorize, quantize, export: one pass each, the result in one folder."""
+"""finetune, distill, vocabulary, prune, factorize: one pass each, the result in one folder."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from compress.commands.chain import Model, data_config, default_data, run_passes
 from compress.commands.options import (
     Data,
     Device,
@@ -20,21 +21,14 @@ from compress.commands.options import (
     TextPair,
     build,
     field,
-    finish,
 )
-from compress.data.config import DataConfig
 from compress.passes.base import Pass
 from compress.passes.distill import Distill
-from compress.passes.export import Export
 from compress.passes.factorize import Factorize
 from compress.passes.finetune import Finetune
 from compress.passes.prune import Prune
-from compress.passes.quantize import Quantize
 from compress.passes.vocabulary import Vocabulary
 
-Model = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A folder, a packaged model, an alias or a hub id.")
-]
 Epochs = Annotated[float | None, field(Distill, "epochs")]
 LearningRate = Annotated[float | None, field(Distill, "learning_rate")]
 BatchSize = Annotated[int | None, field(Distill, "batch_size")]
@@ -78,8 +72,8 @@ def finetune(
         dropout=dropout,
         bf16=bf16,
     )
-    config = _data(data, task, text, text_pair, label)
-    _run([pass_], model, out, config or _default_data(model), seed, device, json, quiet)
+    config = data_config(data, task, text, text_pair, label)
+    run_passes([pass_], model, out, config or default_data(model), seed, device, json, quiet)
 
 
 def distill(
@@ -141,12 +135,12 @@ def distill(
     passes: list[Pass] = [
         build(Distill, student=student, temperature=temperature, kd_weight=kd_weight, cache=cache, **shared)
     ]
-    config = _data(data, task, text, text_pair, label)
+    config = data_config(data, task, text, text_pair, label)
     if read_manifest(resolve_model(teacher).path).task is None:
         passes.insert(0, build(Finetune, **shared))
         if not quiet:
             say(f"{teacher} has no trained head for the task: it is fine-tuned first.")
-    _run(passes, teacher, out, config or _default_data(teacher), seed, device, json, quiet, student)
+    run_passes(passes, teacher, out, config or default_data(teacher), seed, device, json, quiet, student)
 
 
 def vocabulary(
@@ -168,7 +162,7 @@ def vocabulary(
     Example: compress vocabulary runs/teacher --out runs/fewer-rows
     """
     pass_ = build(Vocabulary, rare=rare, min_count=min_count, max_size=max_size, keep=keep, recover=recover)
-    _run([pass_], model, out, _data(data), seed, device, json, quiet)
+    run_passes([pass_], model, out, data_config(data), seed, device, json, quiet)
 
 
 def prune(
@@ -222,7 +216,7 @@ def prune(
         samples=samples,
         recover=recover,
     )
-    _run([pass_], model, out, _data(data), seed, device, json, quiet)
+    run_passes([pass_], model, out, data_config(data), seed, device, json, quiet)
 
 
 def factorize(
@@ -263,164 +257,4 @@ def factorize(
         samples=samples,
         recover=recover,
     )
-    _run([pass_], model, out, _data(data), seed, device, json, quiet)
-
-
-def quantize(
-    model: Model,
-    scheme: Annotated[
-        Literal["dynamic", "static", "qat", "weight8", "weight4"] | None, field(Quantize, "scheme")
-    ] = None,
-    embeddings: Annotated[bool | None, field(Quantize, "embeddings", "--embeddings/--no-embeddings")] = None,
-    calibration: Annotated[
-        Literal["mse", "percentile", "entropy", "minmax"] | None, field(Quantize, "calibration")
-    ] = None,
-    samples: Annotated[int | None, field(Quantize, "samples")] = None,
-    smooth: Annotated[float | None, field(Quantize, "smooth")] = None,
-    max_drop: Annotated[float | None, field(Quantize, "max_drop")] = None,
-    time_limit: Annotated[float | None, field(Quantize, "time_limit")] = None,
-    teacher: Annotated[str | None, field(Quantize, "teacher")] = None,
-    epochs: Annotated[float | None, field(Quantize, "epochs")] = None,
-    learning_rate: Annotated[float | None, field(Quantize, "learning_rate")] = None,
-    block: Annotated[int | None, field(Quantize, "block")] = None,
-    data: Data = None,
-    out: Out = None,
-    seed: Seed = 0,
-    device: Device = "cpu",
-    json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Turn weights into int8 or 4 bits; the score before and after is printed and recorded.
-
-    Example: compress quantize runs/small --out runs/int8
-
-    Example: compress quantize runs/small --scheme static --max-drop 0.3 --out runs/int8
-
-    Example: compress quantize runs/small --scheme qat --teacher runs/teacher --out runs/int8
-
-    Example: compress quantize smollm2-135m --scheme weight4 --data movie-reviews --out runs/lm4
-    """
-    pass_ = build(
-        Quantize,
-        scheme=scheme,
-        embeddings=embeddings,
-        calibration=calibration,
-        samples=samples,
-        smooth=smooth,
-        max_drop=max_drop,
-        time_limit=time_limit,
-        teacher=teacher,
-        epochs=epochs,
-        learning_rate=learning_rate,
-        block=block,
-    )
-    _run([pass_], model, out, _data(data), seed, device, json, quiet)
-
-
-def export(
-    model: Model,
-    opset: Annotated[int | None, field(Export, "opset")] = None,
-    mobile: Annotated[bool | None, field(Export, "mobile", "--mobile")] = None,
-    bundle: Annotated[bool | None, field(Export, "bundle", "--bundle")] = None,
-    report: Annotated[Path | None, field(Export, "report")] = None,
-    out: Out = None,
-    seed: Seed = 0,
-    device: Device = "cpu",
-    json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Write the ONNX file beside the model and check it against torch.
-
-    Example: compress export runs/int8 --out runs/deploy
-
-    Example: compress export runs/int8 --bundle --out runs/deploy
-    """
-    _run(
-        [build(Export, opset=opset, mobile=mobile, bundle=bundle, report=report)],
-        model,
-        out,
-        None,
-        seed,
-        device,
-        json,
-        quiet,
-    )
-
-
-def _data(
-    source: str | None,
-    task: str | None = None,
-    text: str | None = None,
-    text_pair: str | None = None,
-    label: str | None = None,
-) -> DataConfig | None:
-    if source is None:
-        return None
-    return build(DataConfig, source=source, task=task, text=text, text_pair=text_pair, label=label)
-
-
-def _default_data(model: str) -> DataConfig:
-    """Return what the model was trained on, else SST-2, else, where no hub answers, the movie reviews."""
-    from compress.artifact import read_manifest
-    from compress.data import load_data
-    from compress.display import say
-    from compress.errors import InputError
-    from compress.sources import resolve_model
-
-    known = read_manifest(resolve_model(model).path).data
-    if known is not None:
-        return known
-    default = DataConfig(source="glue/sst2")
-    try:
-        load_data(default)
-        say("no --data given: using SST-2 (glue/sst2).")
-    except InputError as error:
-        default = DataConfig(source="movie-reviews")
-        say(f"no --data given, and SST-2 cannot be had ({error.cause}): using the packaged movie-reviews.")
-    return default
-
-
-def _run(
-    passes: list[Pass],
-    model: str,
-    out: Path | None,
-    data: DataConfig | None,
-    seed: int,
-    device: str,
-    json: bool,
-    quiet: bool,
-    *names: str,
-) -> None:
-    """Run the passes; the last result goes to `out`, those before it to folders beside it."""
-    from compress import api
-    from compress.artifact import read_manifest
-    from compress.display import silence
-    from compress.errors import BudgetError
-    from compress.pipeline import Step
-
-    if quiet:
-        silence()
-    if out is None:
-        words = [passes[-1].name, model, *names]
-        out = Path("runs") / "-".join(Path(word).name.replace(":", "-") for word in words)
-    steps = [Step(step, out.with_name(f"{out.name}-teacher")) for step in passes[:-1]]
-    unmet = None
-    try:
-        api.apply([*steps, Step(passes[-1], out)], model, data, seed, device)
-    except BudgetError as error:
-        unmet = error
-    record = read_manifest(out).history[-1]
-    finish(
-        {
-            "folder": str(out),
-            "teacher": str(steps[0].folder) if steps else None,
-            "before": record.before,
-            "after": record.after,
-            "notes": list(record.notes),
-            "unmet": list(record.unmet),
-            "seconds": record.seconds,
-        },
-        json,
-    )
-    if unmet is not None:
-        raise unmet
+    run_passes([pass_], model, out, data_config(data), seed, device, json, quiet)
