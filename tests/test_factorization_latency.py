@@ -61,6 +61,20 @@ def test_a_pair_costs_by_its_weights_at_one_rate_up_to_half_and_another_beyond()
     )  # 1920: pruned since it was split
 
 
+def test_a_layer_computed_for_one_token_takes_its_share():
+    assert replace(TABLE, last=0.25).cost(Size(32, 32, one_token=True)) == pytest.approx(1.024 / 4)
+    assert replace(TABLE, last=0.25).cost(Size(32, 32)) == pytest.approx(1.024)
+
+
+def test_of_the_last_layer_keys_and_values_are_needed_for_all_tokens():
+    model = tiny_model("bert", layers=2)
+    whole = [
+        name for name, size in zip(linears_of(model), sizes_of(model), strict=True) if not size.one_token
+    ]
+    last = [name.rpartition(".")[2] for name in whole if ".layer.1." in name]
+    assert (len(whole), last) == (6 + 2, ["key", "value"])
+
+
 def test_the_total_is_the_rest_and_every_layer_as_it_is_now():
     model = tiny_model("bert", layers=1)  # 4 * 32 * 32 + 2 * 32 * 64 weights
     assert TABLE.total(model) == pytest.approx(10 + 8.192)

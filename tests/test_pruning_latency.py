@@ -1,11 +1,14 @@
 """What layers cost in time: the table, the variants it is measured with, the cache."""
 
+from dataclasses import replace
+
 import pytest
 from tiny_models import tiny_artifact, tiny_model
 
 from compress.architectures import blocks
 from compress.errors import CompressError, InputError
 from compress.latency import timing
+from compress.latency.one_token import reads_one_token
 from compress.pruning.latency import LatencyTable, measure_latency
 from compress.pruning.latency_grid import Sizes, fit, grid, variants
 from compress.pruning.surgery import keep_heads, keep_neurons
@@ -42,15 +45,23 @@ def machine(monkeypatch, tmp_path):
 
 
 def test_costs_are_linear_between_points_and_constant_outside():
-    attention, feed_forward = parts(tiny_model("bert"))
-    assert [TABLE.cost(attention, units) for units in (1, 2, 3, 4, 9)] == [1.5, 2.0, 2.25, 2.5, 2.5]
-    assert [TABLE.cost(feed_forward, units) for units in (8, 40, 64)] == [0.5, 2.5, 4.0]
+    model = tiny_model("bert")
+    (attention, feed_forward), cost = parts(model), TABLE.costs(model)
+    assert [cost(attention, units) for units in (1, 2, 3, 4, 9)] == [1.5, 2.0, 2.25, 2.5, 2.5]
+    assert [cost(feed_forward, units) for units in (8, 40, 64)] == [0.5, 2.5, 4.0]
+
+
+def test_of_a_last_layer_done_for_one_token_keys_and_values_still_cost():
+    model = tiny_model("bert", layers=2)
+    cost = replace(TABLE, last=0.2).costs(model)
+    assert [cost(part, part.units) for part in parts(model, 0)] == [2.5, 4.0]
+    assert [cost(part, part.units) for part in parts(model, 1)] == [2.5 * (1 + 0.2) / 2, 4.0 * 0.2]
 
 
 def test_costs_never_fall_with_more_units():
-    attention, feed_forward = parts(tiny_model("bert"))
-    for part, most in ((attention, 5), (feed_forward, 70)):
-        costs = [TABLE.cost(part, units) for units in range(1, most)]
+    model = tiny_model("bert")
+    for part, most in zip(parts(model), (5, 70), strict=True):
+        costs = [TABLE.costs(model)(part, units) for units in range(1, most)]
         assert costs == sorted(costs)
 
 
@@ -124,11 +135,42 @@ def test_costs_that_add_up_are_found_exactly(machine):
     table = measure_latency(tiny_artifact(model), 1, 16)
     attention, feed_forward = parts(model)
     assert table.rest == pytest.approx(2)
-    assert table.cost(attention, 3) == pytest.approx(0.5 + 0.75)
-    assert table.cost(feed_forward, 40) == pytest.approx(2.0)
+    assert table.last == 1  # the likeliest of shares that fit alike
+    assert table.costs(model)(attention, 3) == pytest.approx(0.5 + 0.75)
+    assert table.costs(model)(feed_forward, 40) == pytest.approx(2.0)
     keep_heads(model, attention, [0])
     keep_neurons(model, parts(model, 3)[1], range(24))
     assert table.total(model) == pytest.approx(milliseconds(Sizes.of(model)))
+
+
+def test_what_one_token_of_the_last_layer_costs_is_found(machine, monkeypatch):
+    def lighter(size):
+        """On that machine, but the last attention takes 0.65 and the last feed-forward part 0.3 of its time."""
+        attention, feed_forward = 0.5 + 0.25 * size.attention[-1], 0.05 * size.feed_forward[-1]
+        return milliseconds(size) - 0.35 * attention - 0.7 * feed_forward
+
+    monkeypatch.setattr(
+        timing, "time_files", lambda files, *_: [lighter(size) for size in machine[-len(files) :]]
+    )
+    model = tiny_model("bert", layers=4)
+    table = measure_latency(tiny_artifact(model), 1, 16)
+    assert table.last == pytest.approx(0.3)
+    keep_neurons(model, parts(model, 3)[1], range(24))
+    assert table.total(model) == pytest.approx(lighter(Sizes.of(model)))
+
+
+@pytest.mark.parametrize(
+    ("family", "one"),
+    [("bert", True), ("distilbert", True), ("mpnet", True), ("gpt2", False), ("llama", False), ("t5", False)],
+)
+def test_the_answers_gradient_tells_whether_it_reads_one_token_of_the_last_layer(family, one):
+    assert reads_one_token(tiny_artifact(tiny_model(family, layers=2))) is one
+
+
+def test_hidden_states_and_a_lone_layer_are_read_whole():
+    artifact = tiny_artifact(tiny_model("bert", layers=2))
+    assert not reads_one_token(artifact.evolve(model=artifact.model.base_model))
+    assert not reads_one_token(tiny_artifact(tiny_model("bert", layers=1)))
 
 
 @pytest.mark.parametrize("family", ["albert", "t5", "llama", "distilbert"])
@@ -145,8 +187,7 @@ def test_totals_are_right_in_families_with_other_layers(machine, family):
 def test_noise_that_would_make_a_larger_layer_cheaper_is_smoothed_out():
     levels = Sizes((1, 2, 4), (64,))
     sizes = [Sizes((units, units), (64, 64)) for units in (1, 2, 4)]
-    attention, feed_forward, rest = fit(sizes, [4.0, 5.0, 4.8], levels)
-    table = LatencyTable(attention, feed_forward, rest)  # which checks it
+    table = LatencyTable(*fit(sizes, [4.0, 5.0, 4.8], levels))  # which checks it
     assert table.attention[-1] == (4, table.attention[-2][1])
 
 

@@ -21,11 +21,13 @@ from compress.architectures.blocks import blocks
 from compress.factorization.linears import Size, linears_of
 from compress.factorization.ranks import uniform_rank
 from compress.latency.cache import cached
+from compress.latency.one_token import SHARES, one_token_linears, reads_one_token
 from compress.latency.timing import time_models, timed_copy, two_layers
 from compress.layers import LowRankLinear
 from compress.layers.dense import as_linear
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from transformers import PreTrainedModel
 
     from compress.artifact import Artifact
@@ -43,12 +45,14 @@ class LinearLatency:
         lower: of a pair, for as many as half of what the whole matrix has.
         upper: of a pair, for those beyond half.
         rest: milliseconds of all else.
+        last: what a layer takes that is computed for one token, as a share of all tokens' time.
     """
 
     whole: float
     lower: float
     upper: float
     rest: float
+    last: float = 1.0
 
     def __post_init__(self) -> None:
         if min(self.whole, self.lower, self.upper, self.rest) < 0:
@@ -57,7 +61,8 @@ class LinearLatency:
     def cost(self, size: Size) -> float:
         """Return the milliseconds of a layer."""
         whole, lower, upper = _millions(size)
-        return self.whole * whole + self.lower * lower + self.upper * upper
+        time = self.whole * whole + self.lower * lower + self.upper * upper
+        return time * self.last if size.one_token else time
 
     def total(self, model: PreTrainedModel) -> float:
         """Return the milliseconds of a whole model as it is now."""
@@ -66,7 +71,8 @@ class LinearLatency:
 
 def sizes_of(model: PreTrainedModel) -> list[Size]:
     """Return the sizes of the linear layers that factorization splits."""
-    return [Size.of(model.get_submodule(name)) for name in linears_of(model)]
+    once = one_token_linears(model)
+    return [Size.of(model.get_submodule(name), name in once) for name in linears_of(model)]
 
 
 def measure_latency(
@@ -97,7 +103,7 @@ def measure_latency(
                 threads,
                 "Give keep, the share of weights, in place of a speedup.",
             )
-        return fit(facts, times)
+        return fit(facts, times, reads_one_token(artifact))
 
     return cached(LinearLatency, artifact.model, (batch_size, sequence_length, threads), measure)
 
@@ -130,7 +136,9 @@ def _split(model: PreTrainedModel, share: float | None) -> PreTrainedModel:
     return model
 
 
-def fit(facts: Sequence[tuple[int, Sequence[Size]]], milliseconds: Sequence[float]) -> LinearLatency:
+def fit(
+    facts: Sequence[tuple[int, Sequence[Size]]], milliseconds: Sequence[float], one_token: bool = False
+) -> LinearLatency:
     """Find the rates, none negative, that add up to the times with the least relative error.
 
     A time is rest + layers * base + weights * their rates. What pairs take at any rank cannot be told from the
@@ -139,16 +147,27 @@ def fit(facts: Sequence[tuple[int, Sequence[Size]]], milliseconds: Sequence[floa
     Args:
         facts: of each variant, the model itself first: layers, and the sizes of what can be split.
         milliseconds: of each variant.
+        one_token: whether the last layer is computed for one token; what share of its time that takes is the one
+            of `SHARES` that fits best.
     """
     from scipy.optimize import nnls
 
-    weights = np.asarray([np.sum([_millions(size) for size in sizes], axis=0) for _, sizes in facts])
     layers = np.asarray([float(count) for count, _ in facts])
     times = np.asarray(milliseconds)
     apart = layers if len(set(layers)) > 1 else np.zeros_like(layers)
-    matrix = np.column_stack([weights, np.ones_like(times), apart])
-    (whole, lower, upper, rest, base), _ = nnls(matrix / times[:, None], np.ones(len(times)))
-    return LinearLatency(float(whole), float(lower), float(upper), float(rest + layers[0] * base))
+
+    def solve(share: float) -> tuple[NDArray[np.float64], float]:
+        weights = [
+            np.sum([np.multiply(share if size.one_token else 1.0, _millions(size)) for size in sizes], axis=0)
+            for _, sizes in facts
+        ]
+        matrix = np.column_stack([weights, np.ones_like(times), apart])
+        solution, error = nnls(matrix / times[:, None], np.ones(len(times)))
+        return solution, round(float(error), 6)
+
+    last = min(SHARES if one_token else SHARES[:1], key=lambda share: solve(share)[1])
+    whole, lower, upper, rest, base = (float(rate) for rate in solve(last)[0])
+    return LinearLatency(whole, lower, upper, rest + float(layers[0]) * base, last)
 
 
 def _millions(size: Size) -> tuple[float, float, float]:

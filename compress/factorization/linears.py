@@ -22,18 +22,20 @@ class Size:
     Attributes:
         in_features, out_features: of the matrix, whole or as a product.
         rank: of a pair; None for a whole matrix.
+        one_token: whether the exported model computes it for one token.
     """
 
     in_features: int
     out_features: int
     rank: int | None = None
+    one_token: bool = False
 
     @classmethod
-    def of(cls, module: nn.Module) -> Size:
+    def of(cls, module: nn.Module, one_token: bool = False) -> Size:
         """Read a linear module of any kind; see `as_linear` for errors."""
         rank = module.rank if isinstance(module, LowRankLinear) else None
         whole = module if isinstance(module, LowRankLinear) else as_linear(module)
-        return cls(whole.in_features, whole.out_features, rank)
+        return cls(whole.in_features, whole.out_features, rank, one_token)
 
     @property
     def dense_weights(self) -> int:

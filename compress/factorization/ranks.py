@@ -35,16 +35,19 @@ class Matrix:
         in_features, out_features: of the matrix.
         errors: error by rank, from 0 to min(in, out), of `compress.factorization.svd.discarded`.
         present: its rank now, where it is a pair already.
+        one_token: whether the exported model computes it for one token.
     """
 
     in_features: int
     out_features: int
     errors: Tensor
     present: int | None = None
+    one_token: bool = False
 
     def size(self, rank: int | None) -> Size:
         """Return what the layer is as a pair of `rank`; None: as it is now."""
-        return Size(self.in_features, self.out_features, self.present if rank is None else rank)
+        rank = self.present if rank is None else rank
+        return Size(self.in_features, self.out_features, rank, self.one_token)
 
 
 def spread_ranks(matrices: Mapping[str, Matrix], keep: float, place: str) -> dict[str, int | None]:

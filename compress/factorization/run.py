@@ -17,6 +17,7 @@ from compress.factorization.fisher import fisher_weights
 from compress.factorization.linears import Size, linears_of
 from compress.factorization.ranks import Matrix, spread_ranks, spread_time, uniform_rank
 from compress.factorization.svd import discarded, truncate_svd
+from compress.latency.one_token import one_token_linears
 from compress.layers import LowRankLinear
 from compress.layers.dense import as_linear
 
@@ -180,6 +181,7 @@ def _ranks(
 ) -> dict[str, int | None]:
     matrices: dict[str, Matrix] = {}
     unseen: list[Size] = []
+    once = one_token_linears(model) if isinstance(budget, Speedup) else frozenset()
     ranks: dict[str, int | None] = {}
     for name in names:
         linear = model.get_submodule(name)
@@ -189,10 +191,11 @@ def _ranks(
             seen = statistics.get(name)
             if seen is None:  # no example reaches it
                 ranks[name] = None
-                unseen.append(Size(linear.in_features, linear.out_features, present))
+                unseen.append(Size(linear.in_features, linear.out_features, present, name in once))
                 continue
             errors = discarded(linear.weight, seen.gram, seen.sensitivity)
-            matrices[name] = Matrix(linear.in_features, linear.out_features, errors, present)
+            size = (linear.in_features, linear.out_features)
+            matrices[name] = Matrix(*size, errors, present, name in once)
             continue
         assert not isinstance(budget, Speedup)
         rank = uniform_rank(linear.in_features, linear.out_features, budget)

@@ -13,7 +13,7 @@ from compress.display import say
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_FORMAT = 1  # of a cached table; raised when the way of measuring changes, so that old tables are left alone
+_FORMAT = 2  # of a cached table; raised when the way of measuring changes, so that old tables are left alone
 
 Table = TypeVar("Table")
 

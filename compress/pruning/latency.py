@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import numpy as np
 
 from compress.architectures.blocks import Attention, FeedForward, blocks
 from compress.latency.cache import cached
+from compress.latency.one_token import last_outputs, last_share
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -28,11 +30,14 @@ class LatencyTable:
         attention: (units, milliseconds) of one attention with its projections, both ascending.
         feed_forward: the same of one feed-forward part.
         rest: milliseconds of embeddings, head and the runtime's own work, whatever the layers.
+        last: what one token's work in the last layer takes, as a share of all tokens'; 1 where the answer reads
+            all of them.
     """
 
     attention: tuple[tuple[int, float], ...]
     feed_forward: tuple[tuple[int, float], ...]
     rest: float
+    last: float = 1.0
 
     def __post_init__(self) -> None:
         for points in (self.attention, self.feed_forward):
@@ -42,18 +47,25 @@ class LatencyTable:
                     "a latency table's units must rise, and its times must not fall or be negative"
                 )
 
-    def cost(self, part: Attention | FeedForward, units: int) -> float:
-        """Return the milliseconds of a part of `blocks(model)` that has `units` left."""
-        points = self.attention if isinstance(part, Attention) else self.feed_forward
-        known, times = zip(*points, strict=True)
-        return float(np.interp(float(units), known, times))
+    def costs(self, model: PreTrainedModel) -> Callable[[Attention | FeedForward, int], float]:
+        """Return the function that gives the milliseconds of a part of `blocks(model)` that has so many units."""
+        last = last_outputs(model)
+
+        def cost(part: Attention | FeedForward, units: int) -> float:
+            points = self.attention if isinstance(part, Attention) else self.feed_forward
+            known, times = zip(*points, strict=True)
+            whole = float(np.interp(float(units), known, times))
+            return whole * last_share(part, self.last) if part.output in last else whole
+
+        return cost
 
     def total(self, model: PreTrainedModel) -> float:
         """Return the milliseconds of a whole model as it is now."""
+        cost = self.costs(model)
         total = self.rest
         for block in blocks(model):
-            total += sum(self.cost(part, part.units) for part in block.attentions)
-            total += sum(self.cost(part, part.units) for part in block.feed_forwards)
+            total += sum(cost(part, part.units) for part in block.attentions)
+            total += sum(cost(part, part.units) for part in block.feed_forwards)
         return total
 
 

@@ -4,7 +4,8 @@ A handful of variants of the model (its two widest layers at a small grid of hea
 all layers, whole and halved) are exported and timed in turns, in the ONNX Runtime session of a bench. The
 time of a variant is taken for a sum of what its parts cost. That a layer costs the same wherever it stands,
 whatever the others have, is what makes the table small; runtimes that run one operator after the other behave
-so but for the caches, which two layers find emptier than all: hence the halved one.
+so but for the caches, which two layers find emptier than all: hence the halved one. The last layer of a model
+that answers from one token is another matter, see `compress.latency.one_token`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compress.architectures.blocks import Attention, FeedForward, blocks
+from compress.latency.one_token import SHARES, reads_one_token
 from compress.latency.timing import time_models, timed_copy, two_layers
 from compress.pruning.surgery import keep_heads, keep_neurons
 
@@ -54,8 +56,8 @@ class Sizes:
 
 def measure(
     artifact: Artifact, batch_size: int, sequence_length: int, threads: int
-) -> tuple[Points, Points, float]:
-    """Return the points of a `LatencyTable`; see `measure_latency` for arguments and errors."""
+) -> tuple[Points, Points, float, float]:
+    """Return the fields of a `LatencyTable`; see `measure_latency` for arguments and errors."""
     levels = grid(artifact.model)
     sizes, times = time_models(
         artifact,
@@ -65,7 +67,7 @@ def measure(
         threads,
         "Give the shares of heads and neurons to remove in place of a speedup.",
     )
-    return fit(sizes, times, levels)
+    return fit(sizes, times, levels, reads_one_token(artifact))
 
 
 def grid(model: PreTrainedModel) -> Sizes:
@@ -119,7 +121,9 @@ def _shrunk(model: PreTrainedModel, heads: int, neurons: int) -> PreTrainedModel
     return model
 
 
-def fit(sizes: Sequence[Sizes], milliseconds: Sequence[float], levels: Sizes) -> tuple[Points, Points, float]:
+def fit(
+    sizes: Sequence[Sizes], milliseconds: Sequence[float], levels: Sizes, one_token: bool = False
+) -> tuple[Points, Points, float, float]:
     """Find the costs, none negative, that add up to the times with the least relative error.
 
     A part's cost is linear between levels, and the two lowest lie on a line whose value at 0 units is what an
@@ -130,43 +134,55 @@ def fit(sizes: Sequence[Sizes], milliseconds: Sequence[float], levels: Sizes) ->
         sizes: of each variant.
         milliseconds: of each variant.
         levels: the grid.
+        one_token: whether the last layer is computed for one token; what share of its time that takes is the one
+            of `SHARES` that fits best.
 
     Returns:
-        Points of attention and of feed-forward, ascending, and the rest.
+        Points of attention and of feed-forward, ascending, the rest, and the last layer's share.
     """
     from scipy.optimize import nnls
 
     heads, neurons = _bounds(levels.attention), _bounds(levels.feed_forward)
-    rows = [
-        [
-            1.0,
-            float(len(size.attention)),
-            *_filled(size.attention, heads),
-            *_filled(size.feed_forward, neurons),
-        ]
-        for size in sizes
-    ]
-    matrix = np.asarray(rows)
-    if len({len(size.attention) for size in sizes}) == 1:
-        matrix[:, 1] = 0
     times = np.asarray(milliseconds)
-    solution, _ = nnls(matrix / times[:, None], np.ones(len(times)))
+
+    def solve(share: float) -> tuple[NDArray[np.float64], float]:
+        matrix = np.asarray([_row(size, heads, neurons, share) for size in sizes])
+        if len({len(size.attention) for size in sizes}) == 1:
+            matrix[:, 1] = 0
+        solution, error = nnls(matrix / times[:, None], np.ones(len(times)))
+        return solution, round(float(error), 6)
+
+    last = min(SHARES if one_token else SHARES[:1], key=lambda share: solve(share)[1])
+    solution, _ = solve(last)
     rest, base, steps = solution[0], solution[1], solution[2:]
     return (
         _points(heads, base, steps[: len(heads) - 1]),
         _points(neurons, 0.0, steps[len(heads) - 1 :]),
         float(rest),
+        last,
     )
+
+
+def _row(size: Sizes, heads: Sequence[int], neurons: Sequence[int], share: float) -> list[float]:
+    """Return what of each unknown is in a variant: the rest, attentions at their least, stretches filled."""
+    attention, feed_forward = np.ones(len(size.attention)), np.ones(len(size.feed_forward))
+    attention[-1:], feed_forward[-1:] = (1 + share) / 2, share
+    return [
+        1.0,
+        float(attention.sum()),
+        *_filled(size.attention, heads, attention),
+        *_filled(size.feed_forward, neurons, feed_forward),
+    ]
 
 
 def _bounds(levels: Sequence[int]) -> list[int]:
     return [0, *levels[1:]] if len(levels) > 1 else list(levels)
 
 
-def _filled(units: Sequence[int], bounds: Sequence[int]) -> list[float]:
-    """Return for each stretch between bounds how much of it the parts fill, in parts."""
+def _filled(units: Sequence[int], bounds: Sequence[int], shares: NDArray[np.float64]) -> list[float]:
+    """Return for each stretch between bounds how much of it the parts fill, in parts, each times its share."""
     spread = np.asarray(units, dtype=float)
-    return [float(np.clip((spread - low) / (high - low), 0, 1).sum()) for low, high in pairwise(bounds)]
+    return [float(np.clip((spread - low) / (high - low), 0, 1) @ shares) for low, high in pairwise(bounds)]
 
 
 def _points(bounds: Sequence[int], base: float, steps: NDArray[np.float64]) -> Points:

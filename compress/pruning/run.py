@@ -128,7 +128,7 @@ def _parts(model: PreTrainedModel, kind: str = "all") -> list[Part]:
 def _cost(model: PreTrainedModel, budget: Budget, kind: str) -> Cost:
     """Return what a part costs by its units: milliseconds, operations a token, weights, or plain units."""
     if budget.latency is not None:
-        return budget.latency.cost
+        return budget.latency.costs(model)
     unit = {part.output: unit_parameters(model, part) for part in _parts(model, kind)}
     if kind != "all":
         return lambda part, units: float(units)
