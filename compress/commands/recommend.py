@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from compress.benchmark.config import BenchConfig
 from compress.commands.options import Data, Json, Out, Quiet, Seed, build, field, finish
+
+if TYPE_CHECKING:
+    from compress.recommendation.choice import Verdict
 
 
 def recommend(
@@ -42,6 +45,14 @@ def recommend(
     config = build(BenchConfig, batch_sizes=batch_size, sequence_lengths=seq_len, threads=threads)
     out = out or Path("runs/recommend")
     result = recommendation.recommend(model, config, data, max_drop, out, seed)
+    found = recommendation.summary(result)
     if not json:
         print_table(result.report)
-    finish({**recommendation.summary(result), "report": str(out / "bench" / "report.html")}, json)
+        found["others"] = [_line(verdict) for verdict in result.verdicts if verdict != result.best]
+    finish({**found, "report": str(out / "bench" / "report.html")}, json)
+
+
+def _line(verdict: Verdict) -> str:
+    """Say in a line how fast an entry is, and what speaks against it."""
+    against = f" ({', '.join(verdict.against)})" if verdict.against else ""
+    return f"{verdict.name} in {verdict.runtime} {verdict.speedup:.2f}×{against}"
