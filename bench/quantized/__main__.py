@@ -123,7 +123,7 @@ def table(report: Report) -> list[str]:
             else f"{difference_text(change, 'accuracy')} [{change.ci95[0]:+.1f}, {change.ci95[1]:+.1f}]"
         ]
         cells += [f"{scored.agreement_with_first:.1f}%"]
-        cells += [speedup_text(row.speedup_vs_first) for row in rows]
+        cells += ["1" if change is None else speedup_text(row.speedup_vs_first) for row in rows]
         lines.append(f"| {' | '.join(cells)} |")
     head += [f"faster, {shape}" for shape in shapes]
     return [f"| {' | '.join(head)} |", "|" + "---|" * len(head), *lines]

@@ -79,7 +79,7 @@ def peer_folder(peer: Peer, model: Path, calibration: Path, work: Path) -> Path 
     parts += [peer.requirements.read_bytes()] if peer.requirements else []
     key = hashlib.sha256(b"".join(parts)).hexdigest()
     if (folder / "key").exists() and (folder / "key").read_text() == key:
-        return folder if file.exists() else (folder / "log.txt").read_text().strip().splitlines()[-1]
+        return folder if file.exists() else _last_words(folder, model)
     say(f"{peer.title} → {folder}")
     shutil.rmtree(folder, ignore_errors=True)
     file.parent.mkdir(parents=True)
@@ -108,5 +108,11 @@ def peer_folder(peer: Peer, model: Path, calibration: Path, work: Path) -> Path 
     (folder / "key").write_text(key)
     if done.returncode:
         file.unlink(missing_ok=True)
-        return (folder / "log.txt").read_text(errors="replace").strip().splitlines()[-1]
+        return _last_words(folder, model)
     return folder
+
+
+def _last_words(folder: Path, model: Path) -> str:
+    """Return the last line of a peer's log; where the model lies is nobody's business."""
+    lines = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1].replace(str(model), model.name) if lines else "no output"
