@@ -24,17 +24,22 @@ def test_table_has_speed_at_every_shape_and_accuracy_with_intervals():
     assert "| -0.2 n.s. [-0.3, -0.1] | 99.0% | 3.00× [2.50, 3.50] | 2.00× [1.50, 2.50] |" in second
 
 
-def test_a_peer_writes_into_a_model_folder_of_its_own_and_once(tmp_path):
-    model, rows = tmp_path / "model", tmp_path / "rows.jsonl"
+def asked_twice(tmp_path, code, variant=""):
+    """What `peer_folder` returns, twice, for a toolkit that is one script, on a tiny BERT."""
+    model, rows, script = tmp_path / "model", tmp_path / "rows.jsonl", tmp_path / "toolkit" / "run.py"
     save(tiny_artifact(tiny_model("bert", layers=1)), model)
     rows.write_text("{}\n")
-    script = tmp_path / "toolkit" / "run.py"
     script.parent.mkdir()
-    script.write_text(
+    script.write_text(code)
+    return [peer_folder(Peer("p", script, variant), model, rows, tmp_path / "work") for _ in range(2)]
+
+
+def test_a_peer_writes_into_a_model_folder_of_its_own_and_once(tmp_path):
+    code = (
         "import json, sys\njob = json.load(open(sys.argv[1]))\nopen(job['out'], 'a').write(job['variant'])\n"
     )
 
-    folders = [peer_folder(Peer("p", script, "v"), model, rows, tmp_path / "work") for _ in range(2)]
+    folders = asked_twice(tmp_path, code, "v")
 
     assert folders[0] == folders[1] == tmp_path / "work" / "peers" / "toolkit-v"
     assert (folders[0] / "onnx" / "model.onnx").read_text() == "v"  # appended to once
@@ -43,13 +48,6 @@ def test_a_peer_writes_into_a_model_folder_of_its_own_and_once(tmp_path):
 
 
 def test_a_peer_that_fails_leaves_its_last_words(tmp_path):
-    model, rows = tmp_path / "model", tmp_path / "rows.jsonl"
-    save(tiny_artifact(tiny_model("bert", layers=1)), model)
-    rows.write_text("{}\n")
-    script = tmp_path / "toolkit" / "run.py"
-    script.parent.mkdir()
-    script.write_text("raise SystemExit('this model is not supported')\n")
-
-    said = [peer_folder(Peer("p", script), model, rows, tmp_path / "work") for _ in range(2)]
+    said = asked_twice(tmp_path, "raise SystemExit('this model is not supported')\n")
 
     assert said == ["this model is not supported"] * 2
