@@ -1,20 +1,31 @@
-"""The distillation loss, its teacher and its students."""
+"""The distillation loss, its teachers and its students."""
 
 import math
 
+import datasets
 import numpy as np
 import pytest
 import torch
 from tiny_models import logits, tiny_artifact, tiny_model, tiny_tokenizer
 
-from compress.distillation.objectives import SoftTargetObjective
-from compress.distillation.student import layers_wanted, make_student
+from compress.distillation.objective import DistillationObjective
+from compress.distillation.objectives.soft_targets import (
+    binary_divergence,
+    logit_error,
+    soft_target_divergence,
+)
+from compress.distillation.signals import LOGITS, Signal, answering, record
+from compress.distillation.student import chosen_layers, layers_wanted, make_student
 from compress.errors import InputError
 from compress.tasks import Task
 from compress.tasks.labels import match_labels
-from compress.training.trainer import TaskObjective
+from compress.training.objective import TaskObjective
 
 BINARY = Task(kind="classification", labels=("negative", "positive"))
+
+
+def loss_of(objective, logits, labels, teacher, progress=0.0):
+    return objective(logits, labels, {str(LOGITS): teacher}, progress)
 
 
 def test_soft_target_loss_equals_the_formula_worked_by_hand():
@@ -23,45 +34,102 @@ def test_soft_target_loss_equals_the_formula_worked_by_hand():
     p = 1 / (1 + math.exp(-1))
     kl = p * math.log(p) + (1 - p) * math.log(1 - p) + math.log(2)
     expected = 0.75 * 4 * kl + 0.25 * math.log(2)
-    objective = SoftTargetObjective(BINARY, kd_weight=0.75, temperature=2)
-    loss = objective(torch.zeros(1, 2), torch.tensor([1]), torch.tensor([[2.0, 0.0]]))
+    objective = DistillationObjective(TaskObjective(BINARY), kd_weight=0.75, temperature=2)
+    loss = loss_of(objective, torch.zeros(1, 2), torch.tensor([1]), torch.tensor([[2.0, 0.0]]))
     assert loss.item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_soft_target_loss_is_a_mean_over_the_batch():
-    objective = SoftTargetObjective(BINARY, kd_weight=0.3, temperature=4)
+    objective = DistillationObjective(TaskObjective(BINARY), kd_weight=0.3, temperature=4)
     student, teacher, labels = torch.randn(5, 2), torch.randn(5, 2), torch.tensor([0, 1, 1, 0, 1])
-    one_by_one = [objective(student[i : i + 1], labels[i : i + 1], teacher[i : i + 1]) for i in range(5)]
-    assert objective(student, labels, teacher).item() == pytest.approx(
-        torch.stack(one_by_one).mean().item(), rel=1e-5
-    )
+    one_by_one = [
+        loss_of(objective, student[i : i + 1], labels[i : i + 1], teacher[i : i + 1]) for i in range(5)
+    ]
+    whole = loss_of(objective, student, labels, teacher)
+    assert whole.item() == pytest.approx(torch.stack(one_by_one).mean().item(), rel=1e-5)
 
 
 def test_a_student_that_agrees_with_its_teacher_has_no_soft_loss():
-    objective = SoftTargetObjective(BINARY, kd_weight=1, temperature=2)
     same = torch.randn(4, 2)
-    assert objective(same, torch.zeros(4, dtype=torch.long), same).item() == pytest.approx(0, abs=1e-7)
+    assert soft_target_divergence(same, same, 2).item() == pytest.approx(0, abs=1e-7)
+    assert soft_target_divergence(same + 3, same, 2).item() == pytest.approx(0, abs=1e-6), (
+        "a shift is no answer"
+    )
+    assert binary_divergence(same, same, 2).item() == pytest.approx(0, abs=1e-7)
+    assert logit_error(same + 3, same).item() == pytest.approx(0, abs=1e-7)
+
+
+def test_yes_or_no_of_each_label_worked_by_hand():
+    # T = 1, one label. Teacher logit log 3 says ¾, the student's 0 says ½: ¾ log(¾ / ½) + ¼ log(¼ / ½).
+    expected = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+    given = binary_divergence(torch.zeros(1, 1), torch.tensor([[math.log(3)]]), 1)
+    assert given.item() == pytest.approx(expected, rel=1e-5)
+    # At T = 2 it is 4 times the divergence of halved logits.
+    halved = binary_divergence(torch.tensor([[0.5]]), torch.tensor([[1.5]]), 1)
+    assert binary_divergence(torch.tensor([[1.0]]), torch.tensor([[3.0]]), 2).item() == pytest.approx(
+        4 * halved.item(), rel=1e-5
+    )
+
+
+def test_squared_error_of_logits_worked_by_hand():
+    # Less their means the teacher's (3, 1) are (1, −1), the student's (0, 4) are (−2, 2): (9 + 9) / 2.
+    assert logit_error(torch.tensor([[0.0, 4.0]]), torch.tensor([[3.0, 1.0]])).item() == pytest.approx(9)
 
 
 def test_weight_zero_is_the_labels_alone():
     student, labels = torch.randn(4, 2), torch.tensor([0, 1, 1, 0])
-    mixed = SoftTargetObjective(BINARY, kd_weight=0, temperature=2)(student, labels, torch.randn(4, 2))
+    mixed = loss_of(
+        DistillationObjective(TaskObjective(BINARY), kd_weight=0), student, labels, torch.randn(4, 2)
+    )
     assert mixed.item() == pytest.approx(TaskObjective(BINARY)(student, labels).item())
 
 
 def test_regression_matches_the_teachers_number():
-    objective = SoftTargetObjective(Task(kind="regression"), kd_weight=0.5, temperature=2)
+    objective = DistillationObjective(TaskObjective(Task(kind="regression")), kd_weight=0.5)
     # (1 − 3)² = 4 against the teacher, (1 − 2)² = 1 against the label.
-    loss = objective(torch.tensor([[1.0]]), torch.tensor([2.0]), torch.tensor([[3.0]]))
+    loss = loss_of(objective, torch.tensor([[1.0]]), torch.tensor([2.0]), torch.tensor([[3.0]]))
     assert loss.item() == pytest.approx(0.5 * 4 + 0.5 * 1)
+
+
+def test_an_example_without_a_label_is_taught_by_the_teacher_alone():
+    student, teacher = torch.randn(3, 2), torch.randn(3, 2)
+    objective = DistillationObjective(TaskObjective(BINARY), kd_weight=0.5)
+    loss = loss_of(objective, student, torch.tensor([1, -100, -100]), teacher)
+    soft = soft_target_divergence(student, teacher, 2)
+    hard = TaskObjective(BINARY)(student[:1], torch.tensor([1]))
+    assert loss.item() == pytest.approx((0.5 * soft + 0.5 * hard).item(), rel=1e-6)
+    nobody = loss_of(objective, student, torch.full((3,), -100), teacher)
+    assert nobody.item() == pytest.approx(0.5 * soft.item(), rel=1e-6)
+    numbers = TaskObjective(Task(kind="regression"))
+    # Only the first has a label: (1 − 3)².
+    assert numbers(torch.tensor([[1.0], [5.0]]), torch.tensor([3.0, math.nan])).item() == pytest.approx(4)
+    assert numbers(torch.tensor([[1.0]]), torch.tensor([math.nan])).item() == 0
+
+
+def test_weight_and_temperature_follow_their_schedules():
+    student, labels, teacher = torch.randn(4, 2), torch.tensor([0, 1, 1, 0]), torch.randn(4, 2)
+    moving = DistillationObjective(TaskObjective(BINARY), kd_weight=(1.0, 0.2), temperature=(4.0, 2.0))
+    halfway = DistillationObjective(TaskObjective(BINARY), kd_weight=0.6, temperature=3.0)
+    loss = loss_of(moving, student, labels, teacher, progress=0.5)
+    assert loss.item() == pytest.approx(loss_of(halfway, student, labels, teacher).item(), rel=1e-6)
+
+
+def test_label_smoothing_worked_by_hand():
+    # ε = ½ of two classes: target (¾, ¼). Logits (log 3, 0) say (¾, ¼): its entropy.
+    expected = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
+    loss = TaskObjective(BINARY, label_smoothing=0.5)(torch.tensor([[math.log(3), 0.0]]), torch.tensor([0]))
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_gradients_reach_the_student_and_never_the_teacher():
     student, teacher = torch.randn(3, 2, requires_grad=True), torch.randn(3, 2, requires_grad=True)
-    SoftTargetObjective(BINARY, 0.5, 2)(student, torch.tensor([0, 1, 0]), teacher).backward()
-    assert student.grad is not None
-    assert student.grad.abs().sum() > 0
-    assert teacher.grad is None
+    for kind in ("kl", "mse"):
+        student.grad = None
+        objective = DistillationObjective(TaskObjective(BINARY), kind, 0.5)
+        loss_of(objective, student, torch.tensor([0, 1, 0]), teacher).backward()
+        assert student.grad is not None
+        assert student.grad.abs().sum() > 0
+        assert teacher.grad is None
 
 
 def test_labels_are_matched_by_name():
@@ -85,10 +153,26 @@ def test_a_student_cut_from_its_teacher_keeps_evenly_spaced_layers_and_everythin
     assert torch.equal(student.model.classifier.weight, teacher.model.classifier.weight)
 
 
-@pytest.mark.parametrize("text", ["teacher:0", "teacher:x", "teacher:", "teacher:-1"])
+def test_a_student_is_cut_from_the_layers_that_are_named():
+    teacher = tiny_artifact(tiny_model("bert", layers=4))
+    student = make_student("teacher:0,3", teacher)
+    kept = [layer.output.dense.weight for layer in student.model.bert.encoder.layer]
+    whole = [layer.output.dense.weight for layer in teacher.model.bert.encoder.layer]
+    assert torch.equal(kept[0], whole[0])
+    assert torch.equal(kept[1], whole[3])
+    assert layers_wanted("teacher:2,") == (2,)
+
+
+@pytest.mark.parametrize("text", ["teacher:0", "teacher:x", "teacher:", "teacher:-1", "teacher:1,,2"])
 def test_a_student_that_is_no_number_of_layers_is_refused(text):
     with pytest.raises(InputError, match="Write `teacher:3`"):
         layers_wanted(text)
+
+
+@pytest.mark.parametrize("layers", [(0, 4), (2, 1), (1, 1)])
+def test_layers_that_are_not_there_or_out_of_order_are_refused(layers):
+    with pytest.raises(InputError, match="ascending numbers from 0 to 3"):
+        chosen_layers(layers, 4)
 
 
 @pytest.fixture
@@ -99,66 +183,124 @@ def teacher(tmp_path, monkeypatch):
     return Teacher(tiny_artifact(tiny_model("bert")), content="a", bf16=False)
 
 
-def reviews():
-    import datasets
+SIGNALS = [
+    LOGITS,
+    Signal("embedding"),
+    Signal("hidden", 2),
+    Signal("sentence", 2),
+    Signal("attention", 1),
+    Signal("query", 1),
+    Signal("key", 0),
+    Signal("value", 2),
+]
 
+
+def reviews():
     return datasets.Dataset.from_dict(
         {"text": ["the good film", "a dull and bad plot", "fine cast", "not good"]}
     )
 
 
+def encoded_reviews():
+    from compress.tasks.inputs import pad
+
+    tokenizer = tiny_tokenizer()
+    return pad([dict(tokenizer(text)) for text in reviews()["text"]], tokenizer)
+
+
 def test_cached_answers_equal_a_fresh_pass_bit_for_bit(teacher, tmp_path):
-    fresh = np.array(teacher.logits(reviews(), "d"))
-    assert len(list(tmp_path.rglob("*.npy"))) == 1
+    stored = teacher.signals(reviews(), "d", SIGNALS)
+    batch = encoded_reviews()
+    with answering(teacher.artifact.model, SIGNALS, bf16=False) as answer:
+        fresh = answer(batch)
+    assert len(list(tmp_path.rglob("*.npy"))) == len(SIGNALS) + 1, "and the lengths"
+    lengths = batch["attention_mask"].sum(1).tolist()
+    for signal in SIGNALS:
+        kept = fresh[signal] if signal == LOGITS else fresh[signal].bfloat16()
+        for row, length in enumerate(lengths):
+            cut = (..., slice(length), slice(length)) if signal.rows == 2 else slice(length)
+            wanted = kept[row] if signal.rows == 0 else kept[row][cut]
+            assert torch.equal(stored[signal][row], wanted), signal
     teacher.artifact.model.classifier.weight.data.zero_()  # were it asked again, it would answer otherwise
-    assert np.array_equal(teacher.logits(reviews(), "d"), fresh)
-    assert not np.array_equal(teacher.logits(reviews(), "other data"), fresh)
+    again = teacher.signals(reviews(), "d", SIGNALS)
+    assert torch.equal(again[LOGITS][1], stored[LOGITS][1])
+    assert not torch.equal(teacher.signals(reviews(), "other data")[LOGITS][1], stored[LOGITS][1])
+
+
+def test_a_batch_of_stored_signals_is_padded_with_zeros(teacher):
+    stored = teacher.signals(reviews(), "d", SIGNALS)
+    with answering(teacher.artifact.model, SIGNALS, bf16=False) as answer:
+        fresh = answer(encoded_reviews())
+    mask = encoded_reviews()["attention_mask"]
+    for signal in SIGNALS:
+        batch = stored[signal].stack([stored[signal][row] for row in range(4)]).float()
+        assert batch.shape == fresh[signal].shape
+        if signal.rows == 1:
+            assert (batch[mask == 0] == 0).all()
+        if signal.rows == 2:
+            assert (batch.transpose(1, 3)[mask == 0] == 0).all()
+
+
+def test_the_signals_are_what_the_model_computes():
+    model, batch = tiny_model("bert"), encoded_reviews()
+    wanted = {
+        Signal("embedding"),
+        Signal("hidden", 1),
+        Signal("attention", 1),
+        Signal("sentence", 2),
+        Signal("query", 1),
+    }
+    with answering(model, wanted, bf16=False) as answer:
+        found = answer(batch)
+        outputs = model(**batch, output_hidden_states=True, output_attentions=True)
+    assert set(found) == wanted, "no more than that"
+    assert torch.equal(found[Signal("embedding")], outputs.hidden_states[0])
+    assert torch.equal(found[Signal("hidden", 1)], outputs.hidden_states[2])
+    assert torch.equal(found[Signal("attention", 1)], outputs.attentions[1])
+    layer = model.bert.encoder.layer[1].attention.self
+    assert torch.equal(found[Signal("query", 1)], layer.query(outputs.hidden_states[1]))
+    first = outputs.hidden_states[3][0][: batch["attention_mask"][0].sum()]
+    assert torch.allclose(found[Signal("sentence", 2)][0], first.mean(0), atol=1e-6)
+    assert model.config._attn_implementation != "eager", "as it was before"
+
+
+@pytest.mark.parametrize(
+    "family", ["distilbert", "mpnet", "albert", "deberta-v2", "modernbert", "llama", "gpt2"]
+)
+def test_queries_keys_and_values_are_found_in_families(family):
+    model = tiny_model(family)
+    wanted = {Signal(kind, layer) for kind in ("query", "key", "value", "hidden") for layer in (0, 1)}
+    with answering(model, wanted, bf16=False) as answer:
+        found = answer(encoded_reviews())
+    tokens = encoded_reviews()["input_ids"].shape
+    assert set(found) == wanted
+    assert all(value.shape[:2] == tokens for value in found.values())
+    assert found[Signal("query", 0)].shape[-1] == 32, "four heads of eight"
+    assert not torch.equal(found[Signal("query", 0)], found[Signal("key", 0)])
+    assert not torch.equal(found[Signal("hidden", 0)], found[Signal("hidden", 1)])
+
+
+def test_a_layer_that_is_not_there_is_refused():
+    with (
+        pytest.raises(InputError, match="Give layers from 0 to 2"),
+        record(tiny_model("bert"), [Signal("hidden", 3)]),
+    ):
+        pass
 
 
 def test_a_teacher_that_answers_nan_is_refused_and_nothing_is_cached(teacher, tmp_path):
     teacher.artifact.model.classifier.bias.data[0] = float("nan")
     with pytest.raises(InputError, match="NaN or infinity for 4 examples"):
-        teacher.logits(reviews(), "d")
-    assert not list(tmp_path.rglob("*.npy"))
+        teacher.signals(reviews(), "d")
+    assert not list(tmp_path.rglob("*logits*"))
 
 
 def test_answers_come_in_the_order_of_the_data_whatever_the_batches(teacher):
     tokenizer = tiny_tokenizer()
-    answers = teacher.logits(reviews(), "d")
+    answers = teacher.signals(reviews(), "d")[LOGITS]
     for row, text in enumerate(reviews()["text"]):
         alone = logits(teacher.artifact.model, dict(tokenizer(text, return_tensors="pt")))
         np.testing.assert_allclose(answers[row], alone[0].numpy(), atol=1e-5)
-
-
-def test_a_teacher_that_answers_during_training_stays_as_it_was(tmp_path):
-    from compress.passes.base import Context
-    from compress.passes.distill import Distill
-    from compress.tasks.inputs import encode
-    from compress.training.examples import Examples
-    from compress.training.trainer import train
-
-    teacher, student = tiny_artifact(tiny_model("bert")), tiny_artifact(tiny_model("bert", layers=1, seed=1))
-    before = [{k: v.clone() for k, v in each.model.state_dict().items()} for each in (teacher, student)]
-    data = reviews().add_column("label", [1, 0, 1, 0])
-    examples = Examples.of(data, student.tokenizer, BINARY)
-    examples.teacher_encoded = encode(data, teacher.tokenizer, BINARY)
-    train(
-        student.model,
-        student.tokenizer,
-        BINARY,
-        examples,
-        Examples.of(data, student.tokenizer, BINARY),
-        Distill(student="teacher:1", epochs=2, bf16=False, warmup=0),
-        Context(seed=0, workdir=tmp_path),
-        SoftTargetObjective(BINARY, kd_weight=1, temperature=2),
-        (teacher.model, teacher.tokenizer, [0, 1]),
-    )
-    assert all(parameter.grad is None for parameter in teacher.model.parameters())
-    same = [
-        all(torch.equal(old[name], value) for name, value in each.model.state_dict().items())
-        for old, each in zip(before, (teacher, student), strict=True)
-    ]
-    assert same == [True, False]
 
 
 def test_a_checkpoint_that_a_kill_cut_short_is_passed_over(tmp_path):

@@ -59,11 +59,10 @@ def packaged_names() -> list[str]:
 def _movie_reviews(folder: Path) -> dict[str, Table]:
     file = folder / "movieReviewSnippets_GroundTruth.txt"
     rows = []
-    for line in file.read_text(encoding="utf-8-sig").split("\n"):
-        if line:
-            _, mean, text = line.rstrip("\r").split("\t", 2)
-            if float(mean) != 0:
-                rows.append((text.strip(), "positive" if float(mean) > 0 else "negative"))
+    for line in _lines(file):
+        _, mean, text = line.rstrip("\r").split("\t", 2)
+        if float(mean) != 0:
+            rows.append((text.strip(), "positive" if float(mean) > 0 else "negative"))
     random.Random(0).shuffle(rows)
     train_from = _TEST_ROWS + _DEV_ROWS
     parts = {"train": rows[train_from:], "validation": rows[_TEST_ROWS:train_from], "test": rows[:_TEST_ROWS]}
@@ -105,6 +104,37 @@ def _texts(name: str, split: str, rows: list[tuple[str, str]]) -> Table:
 
 
 _READERS = {"movie-reviews": _movie_reviews, "stsb": _stsb, "reuters-r8": _reuters, "bbc-news": _bbc}
+
+
+def read_votes(name: str) -> tuple[tuple[str, ...], dict[str, tuple[float, ...]]] | None:
+    """Return how many raters gave each class to each text, where a packaged data set says so.
+
+    A rater of movie-reviews who saw neither praise nor blame is half a vote for each.
+
+    Args:
+        name: a data source.
+
+    Returns:
+        The class names, and for each text its votes in that order; None for any other source.
+    """
+    if name != "movie-reviews":
+        return None
+    folder = fetch_asset(name)
+    stem = folder / "movieReviewSnippets"
+    texts, scores = (
+        [line.rstrip("\r").split("\t") for line in _lines(stem.with_name(f"{stem.name}_{part}.txt"))]
+        for part in ("GroundTruth", "anonDataRatings")
+    )
+    given = {row[0]: [int(score) for score in row[-1].strip("[]").split(",")] for row in scores}
+    votes: dict[str, tuple[float, ...]] = {}
+    for number, _, text in texts:
+        signs = [(score > 0) + 0.5 * (score == 0) for score in given[number]]
+        votes[text.strip()] = (len(signs) - sum(signs), sum(signs))
+    return ("negative", "positive"), votes
+
+
+def _lines(file: Path) -> list[str]:
+    return [line for line in file.read_text(encoding="utf-8-sig").split("\n") if line]
 
 
 def read_brown(folder: Path) -> Tokens:

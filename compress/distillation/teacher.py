@@ -1,26 +1,30 @@
-"""A teacher's answers: computed once from its own inputs, kept on disk, read by every run that asks again."""
+"""A teacher: what it says, and shows inside, of every example; computed once, kept on disk, read by every run."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from compress.assets import cache_root
-from compress.display import say
+from compress.display import progress, say
+from compress.distillation.signals import LOGITS, Signal, answering
+from compress.distillation.store import Stored, open_stored, writing
 from compress.errors import InputError
 from compress.manifest import hash_json
-from compress.tasks.evaluate import predict
-from compress.tasks.inputs import encode
+from compress.tasks.inputs import batches, encode
 
 if TYPE_CHECKING:
     import datasets
 
     from compress.artifact import Artifact
+
+_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -30,48 +34,60 @@ class Teacher:
     Attributes:
         artifact: the model with its own tokenizer and task.
         content: hash of the teacher's folder; the cache is kept under it.
-        bf16: whether it answers in bfloat16 (autocast).
+        bf16: whether it runs in bfloat16 (autocast).
     """
 
     artifact: Artifact
     content: str
     bf16: bool
 
-    def logits(self, data: datasets.Dataset, fingerprint: str) -> NDArray[np.float32]:
-        """Return the teacher's logits (examples, labels) on a split, in the teacher's own label order.
+    def signals(
+        self, data: datasets.Dataset, fingerprint: str, wanted: Iterable[Signal] = (LOGITS,)
+    ) -> dict[Signal, Stored]:
+        """Return what the teacher computes on a split, logits in its own label order.
 
-        They are computed once per (teacher, data, length, precision) and memory-mapped from the cache.
+        It is computed once per (teacher, data, length, precision) and signal, and memory-mapped from the cache.
 
         Args:
             data: a split with "text" and, for pairs, "text_pair".
             fingerprint: hash that stands for the split's content.
+            wanted: which signals.
 
         Raises:
-            InputError: the teacher answers NaN or infinity.
+            InputError: the teacher answers NaN or infinity, or has no such signal.
+            CompressError: the disk has no room for them.
         """
-        key = hash_json([self.content, fingerprint, self.artifact.task.max_length, self.bf16])
-        path = cache_root() / "teacher-logits" / f"{key}.npy"
-        if path.exists():
-            say(f"  teacher's answers: {len(data):,} from the cache")
+        key = hash_json([self.content, fingerprint, self.artifact.task.max_length, self.bf16, _BATCH])
+        folder = cache_root() / "teacher" / key[:32]
+        paths = {signal: folder / f"{signal}.npy" for signal in sorted(set(wanted))}
+        missing = {signal: path for signal, path in paths.items() if not path.exists()}
+        if missing:
+            self._compute(data, missing, folder / "lengths.npy")
         else:
-            self._compute(data, path)
-        answers: NDArray[np.float32] = np.load(path, mmap_mode="c", allow_pickle=False)
-        return answers
+            say(f"  teacher's answers: {len(data):,} from the cache")
+        lengths: NDArray[np.int64] = np.load(folder / "lengths.npy", mmap_mode="r", allow_pickle=False)
+        return {signal: open_stored(path, lengths, signal) for signal, path in paths.items()}
 
-    def _compute(self, data: datasets.Dataset, path: Path) -> None:
-        artifact = self.artifact
-        encoded = encode(data, artifact.tokenizer, artifact.task)
-        answers = predict(
-            artifact.model, encoded, artifact.tokenizer, bf16=self.bf16, title="teacher answers"
-        )
-        if not np.isfinite(answers).all():
-            raise InputError(
-                f"the teacher answers NaN or infinity for {int((~np.isfinite(answers)).any(-1).sum())} examples",
-                place=artifact.manifest.source or "teacher",
-                remedy="Its weights are broken; train it again or give another teacher.",
-            )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.tmp")
-        with partial.open("wb") as file:
-            np.save(file, answers, allow_pickle=False)
-        partial.replace(path)
+    def _compute(self, data: datasets.Dataset, paths: Mapping[Signal, Path], lengths_file: Path) -> None:
+        encoded = encode(data, self.artifact.tokenizer, self.artifact.task)
+        lengths = np.array([len(example["input_ids"]) for example in encoded], np.int64)
+        broken = 0
+        with (
+            writing(dict(paths), lengths) as writers,
+            answering(self.artifact.model, paths, self.bf16) as answer,
+            progress("teacher answers", len(encoded)) as advance,
+        ):
+            for indices, batch in batches(encoded, self.artifact.tokenizer, _BATCH):
+                found = answer(batch)
+                if LOGITS in found:
+                    broken += int((~torch.isfinite(found[LOGITS])).flatten(1).any(-1).sum())
+                for signal, writer in writers.items():
+                    writer.write(indices, found[signal], batch["attention_mask"])
+                advance(len(indices))
+            if broken:
+                raise InputError(
+                    f"the teacher answers NaN or infinity for {broken} examples",
+                    place=self.artifact.manifest.source or "teacher",
+                    remedy="Its weights are broken; train it again or give another teacher.",
+                )
+            np.save(lengths_file, lengths, allow_pickle=False)

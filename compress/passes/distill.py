@@ -1,25 +1,34 @@
-"""Distil a teacher into a student."""
+"""Distil teachers into a student."""
 
 from __future__ import annotations
 
 import copy
 import re
-from typing import TYPE_CHECKING, ClassVar, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field, field_validator
 
-from compress.errors import CompressError
+from compress.distillation.objectives import Match
+from compress.distillation.schedule import Schedule, ends
+from compress.errors import CompressError, InputError
 from compress.passes.base import Context, ModelPlan
+from compress.passes.finetune import task_of
 from compress.tasks.labels import match_labels
 from compress.training.config import TrainingPass
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from compress.artifact import Artifact
+    from compress.data import TextData
+    from compress.distillation.answers import Answers
     from compress.distillation.teacher import Teacher
+    from compress.distillation.transfer import TransferPart
 
 
 class Distill(TrainingPass):
-    """Train a student on a teacher's soft targets beside the labels.
+    """Train a student on its teachers' soft targets beside the labels, and on what happens inside the first one.
 
     Give `student` and the model that comes in is the teacher; give `teacher` and the model that comes in is
     the student, which is how a pruned or factorized model recovers.
@@ -27,22 +36,51 @@ class Distill(TrainingPass):
     Example:
         - {pass: distill, student: "teacher:3", temperature: 2, kd_weight: 0.5}
         - {pass: distill, teacher: "step:1", epochs: 1}
+        - pass: distill
+          student: "teacher:3"
+          teachers: [runs/other-teacher, answers.csv]
+          teacher_weights: dev
+          match: [{objective: hidden}, {objective: relations, layers: last}]
+          unlabelled: reviews.txt
     """
 
     name: ClassVar[str] = "distill"
     pass_: Literal["distill"] = Field("distill", alias="pass")
-    student: str | None = Field(None, description="a model's name, or teacher:N for N layers of the teacher")
+    student: str | None = Field(
+        None,
+        description="a model's name, teacher:3 for so many layers of the teacher, teacher:0,2,5 for these",
+    )
     teacher: str | None = Field(
-        None, description="a model's name, or step:N for the result of pass N (from 1)"
+        None,
+        description="a model's name, step:N for the result of pass N (from 1), a file of answers, or ratings",
     )
-    temperature: PositiveFloat = Field(2, description="T, softens both distributions")
-    kd_weight: float = Field(
-        0.5, ge=0, le=1, description="weight of the teacher's term; the labels get the rest"
+    teachers: tuple[str, ...] = Field(
+        (), description="further teachers; the mean of all their logits teaches"
     )
+    teacher_weights: Literal["equal", "dev"] | tuple[float, ...] = Field(
+        "equal", description="of the teachers, the first one's first: equal, dev (by dev score) or numbers"
+    )
+    logits: Literal["kl", "mse"] = Field("kl", description="how logits are compared")
+    temperature: Schedule = Field(2.0, description="T, softens both distributions; [4, 1] goes from 4 to 1")
+    kd_weight: Schedule = Field(
+        0.5, description="weight of the teacher's term; the labels get the rest; [1, 0.3] goes from 1 to 0.3"
+    )
+    match: tuple[Match, ...] = Field((), description="what to match inside the models")
+    unlabelled: str | None = Field(None, description="more text, of which only the teacher knows the answer")
     cache: bool = Field(True, description="keep the teacher's answers on disk; off: it answers at every step")
 
+    @field_validator("temperature", "kd_weight")
+    @classmethod
+    def _in_range(cls, value: Schedule, info: Any) -> Schedule:
+        for number in ends(value):
+            if info.field_name == "temperature" and number <= 0:
+                raise ValueError("must be above 0")
+            if info.field_name == "kd_weight" and not 0 <= number <= 1:
+                raise ValueError("must be between 0 and 1")
+        return value
+
     def check(self, plan: ModelPlan) -> None:
-        """Refuse a missing or surplus teacher or student, labels that differ, too many layers."""
+        """Refuse a missing or surplus teacher or student, labels that differ, layers that are not there."""
         named = self.student is not None and not self.student.startswith("teacher:")
         if named:
             plan.quantized = False  # the model that comes in only answers; _check_student looks at the other
@@ -54,44 +92,64 @@ class Distill(TrainingPass):
             )
             return
         if plan.task is None and (self.student is not None or plan.config is not None):
-            who = "teacher" if self.student is not None else "student"
-            plan.refuse(f"the {who} has no trained head for the task", "Put a finetune pass before this one.")
-            return
+            if self.student is not None or plan.data is None:
+                who = "teacher" if self.student is not None else "student"
+                plan.refuse(
+                    f"the {who} has no trained head for the task", "Put a finetune pass before this one."
+                )
+                return
+            plan.task = task_of(plan.data, self.max_length)
+        weights = self.teacher_weights
+        if isinstance(weights, tuple) and (len(weights) != 1 + len(self.teachers) or min(weights) <= 0):
+            plan.refuse(
+                f"{len(weights)} teacher_weights for {1 + len(self.teachers)} teachers",
+                "Give one number above 0 for each, the first teacher's first.",
+            )
         try:
-            if self.teacher is not None:
-                self._check_teacher(plan)
-            else:
-                self._check_student(plan)
+            depth = self._check_student(plan) if self.student is not None else None
+            for name in filter(None, (self.teacher, *self.teachers)):
+                self._check_teacher(plan, name)
+            if depth is not None:
+                for each in self.match:
+                    each.pairs(*depth)
         except CompressError as error:
             plan.errors.append(f"{plan.place}: {error}")
 
-    def _check_teacher(self, plan: ModelPlan) -> None:
+    def _check_teacher(self, plan: ModelPlan, name: str) -> None:
         from compress.artifact import read_manifest
+        from compress.distillation.answers import RATINGS, is_answers_file
         from compress.sources import resolve_model
 
-        assert self.teacher is not None
-        number = step_number(self.teacher)
+        number = step_number(name)
         if number is not None:
             if not 1 <= number <= plan.steps:
-                plan.refuse(
-                    f"{self.teacher} is not a pass before this one", f"Give step:1 to step:{plan.steps}."
-                )
+                plan.refuse(f"{name} is not a pass before this one", f"Give step:1 to step:{plan.steps}.")
             return
-        task = read_manifest(resolve_model(self.teacher).path).task
+        if name == RATINGS or is_answers_file(name):
+            if self.match and name == self.teacher:
+                plan.refuse(
+                    f"nothing inside {name} can be matched",
+                    "Put a model first among the teachers, or leave match out.",
+                )
+            if not self.cache:
+                plan.refuse(f"{name} cannot answer at every step", "Leave cache on.")
+            return
+        task = read_manifest(resolve_model(name).path).task
         if task is None:
-            plan.refuse(f"{self.teacher} has no trained head", "Fine-tune it and give that folder.")
+            plan.refuse(f"{name} has no trained head", "Fine-tune it and give that folder.")
         elif plan.task is not None:
-            match_labels(task.labels, plan.task.labels, f"teacher {self.teacher}")
+            match_labels(task.labels, plan.task.labels, f"teacher {name}")
 
-    def _check_student(self, plan: ModelPlan) -> None:
+    def _check_student(self, plan: ModelPlan) -> tuple[int, int] | None:
+        """Check the student; return the layers of teacher and student where they are known."""
         from compress.architectures import layer_count_of, set_layer_count
         from compress.artifact import read_config, read_manifest
-        from compress.distillation.student import layers_wanted
+        from compress.distillation.student import chosen_layers, layers_wanted
         from compress.reload import is_quantized
         from compress.sources import resolve_model
 
         assert self.student is not None
-        layers = layers_wanted(self.student)
+        layers, teacher = layers_wanted(self.student), plan.config
         if layers is None:
             folder = resolve_model(self.student).path
             plan.config, task = read_config(folder), read_manifest(folder).task
@@ -101,70 +159,109 @@ class Distill(TrainingPass):
                 plan.data.aligned(task, f"student {self.student}")
                 plan.task = task
         elif plan.config is not None:
-            present = layer_count_of(plan.config)
-            if layers > present:
-                plan.refuse(f"{self.student}, but the teacher has {present} layers", "Give a smaller number.")
+            kept = chosen_layers(layers, layer_count_of(plan.config))
             plan.config = copy.deepcopy(plan.config)
-            set_layer_count(plan.config, layers)
+            set_layer_count(plan.config, len(kept))
+        if teacher is None or plan.config is None:
+            return None
+        return layer_count_of(teacher), layer_count_of(plan.config)
 
     def model_names(self) -> tuple[str, ...]:
-        """Return the student or teacher that is given by a model's name."""
-        names = (self.student or self.teacher or "",)
-        return tuple(name for name in names if name and not name.startswith(("teacher:", "step:")))
+        """Return the students and teachers that are given by a model's name."""
+        from compress.distillation.answers import RATINGS, is_answers_file
+
+        names = filter(None, (self.student, self.teacher, *self.teachers))
+        return tuple(
+            name
+            for name in names
+            if not name.startswith(("teacher:", "step:")) and name != RATINGS and not is_answers_file(name)
+        )
+
+    def input_files(self) -> tuple[Path, ...]:
+        """Return the files of answers and of text."""
+        from compress.distillation.answers import is_answers_file
+
+        given = [Path(name) for name in filter(None, (self.teacher, *self.teachers)) if is_answers_file(name)]
+        more = Path(self.unlabelled) if self.unlabelled else None
+        return (*given, *([more] if more is not None and more.is_file() else []))
 
     def apply(self, artifact: Artifact, context: Context) -> Artifact:
         """Return the trained student."""
-        import numpy as np
-
-        from compress.distillation.objectives import SoftTargetObjective
+        from compress.artifact import load
+        from compress.distillation.run import Matching, distil
         from compress.distillation.student import make_student
-        from compress.tasks.inputs import encode
-        from compress.training.examples import Examples
-        from compress.training.trainer import train
 
-        data = context.data
-        assert data is not None
-        teacher = self._teacher(artifact, context)
-        student = artifact if self.student is None else make_student(self.student, teacher.artifact)
-        task = student.task
-        data = data.aligned(task)
-        order = match_labels(teacher.artifact.task.labels, task.labels, "teacher") if task.labels else [0]
-        examples = Examples.of(data.train, student.tokenizer, task)
-        live = None
-        if self.cache:
-            examples.teacher_logits = np.asarray(
-                teacher.logits(data.train, f"{data.fingerprint}/train")[:, order]
-            )
-        else:
-            examples.teacher_encoded = encode(data.train, teacher.artifact.tokenizer, teacher.artifact.task)
-            live = (teacher.artifact.model, teacher.artifact.tokenizer, order)
-        train(
-            student.model,
-            student.tokenizer,
-            task,
-            examples,
-            Examples.of(data.validation, student.tokenizer, task),
-            self,
-            context,
-            SoftTargetObjective(task, self.kd_weight, self.temperature),
-            live,
-            title="distil",
-        )
-        context.notes.append(f"teacher: {teacher.artifact.manifest.source or 'the model that came in'}")
+        assert context.data is not None
+        if self.teacher is not None and artifact.manifest.task is None:
+            assert context.input_folder is not None
+            artifact = load(context.input_folder, task_of(context.data, self.max_length))
+        task = artifact.task
+        teachers = [self._teacher(name, artifact, context) for name in (self.teacher, *self.teachers)]
+        student = artifact if self.student is None else make_student(self.student, artifact)
+        data = context.data.aligned(student.task)
+        weights = self._weights(teachers, context.data.aligned(task))
+        matching = Matching(self.logits, self.kd_weight, self.temperature, self.match)
+        more = self._more_text(data, context)
+        distil(student, teachers, weights, data, more, matching, self, context, self.cache)
+        for name, weight in zip((self.teacher, *self.teachers), weights, strict=True):
+            who = name or artifact.manifest.source or "the model that came in"
+            context.notes.append(f"teacher: {who}" + (f" ({weight:.0%})" if len(weights) > 1 else ""))
         return student
 
-    def _teacher(self, artifact: Artifact, context: Context) -> Teacher:
+    def _more_text(self, data: TextData, context: Context) -> list[TransferPart]:
+        from compress.data.unlabelled import load_unlabelled
+        from compress.distillation.transfer import TransferPart
+
+        if self.unlabelled is None:
+            return []
+        texts = load_unlabelled(self.unlabelled, data.pair, data)
+        context.notes.extend(texts.notes)
+        return [TransferPart(texts.data, texts.fingerprint)]
+
+    def _weights(self, teachers: Sequence[Teacher | Answers], data: TextData) -> list[float]:
+        """Return what each teacher's logits count; the weights add up to 1."""
+        from compress.distillation.ensemble import weights_of
+        from compress.distillation.teacher import Teacher
+        from compress.tasks.evaluate import evaluate
+
+        given = self.teacher_weights
+        if isinstance(given, tuple):
+            return [each / sum(given) for each in given]
+        if given == "equal" or len(teachers) == 1:
+            return [1 / len(teachers)] * len(teachers)
+        scores = []
+        for each in teachers:
+            if not isinstance(each, Teacher):
+                raise InputError(
+                    "teacher_weights: dev wants teachers that are models",
+                    place="teacher_weights",
+                    remedy="Give numbers, or equal.",
+                )
+            metrics = evaluate(
+                each.artifact, data.aligned(each.artifact.task).validation, "score of a teacher"
+            )
+            name = each.artifact.task.main_metric
+            scores.append(metrics[name] / (100 if each.artifact.task.labels else 1))
+        return weights_of(scores)
+
+    def _teacher(self, name: str | None, artifact: Artifact, context: Context) -> Teacher | Answers:
         from compress.artifact import content_hash, load
+        from compress.distillation.answers import RATINGS, is_answers_file, ratings, read_answers
         from compress.distillation.teacher import Teacher
         from compress.hardware import fast_bf16
         from compress.sources import resolve_model
 
-        if self.teacher is None:
+        if name == RATINGS:
+            assert context.data is not None
+            return ratings(context.data.name, artifact.task)
+        if name is not None and is_answers_file(name):
+            return read_answers(Path(name), artifact.task)
+        if name is None:
             assert context.input_folder is not None
             folder = context.input_folder
         else:
-            number = step_number(self.teacher)
-            folder = context.steps[number - 1] if number is not None else resolve_model(self.teacher).path
+            number = step_number(name)
+            folder = context.steps[number - 1] if number is not None else resolve_model(name).path
             artifact = load(folder)
         bf16 = fast_bf16(context.device) if self.bf16 is None else self.bf16
         artifact.model.to(context.device)  # type: ignore[arg-type]

@@ -35,7 +35,8 @@ class Finetune(TrainingPass):
         """Return the artifact with trained weights and, where it had none, a head for the data's task."""
         from compress.artifact import load
         from compress.training.examples import Examples
-        from compress.training.trainer import TaskObjective, train
+        from compress.training.objective import TaskObjective
+        from compress.training.trainer import train
 
         data = context.data
         assert data is not None
@@ -46,16 +47,14 @@ class Finetune(TrainingPass):
                 context.notes.append(
                     f"max_length {artifact.task.max_length}: the model has no more positions"
                 )
-        task, tokenizer = artifact.task, artifact.tokenizer
+        tokenizer, task = artifact.tokenizer, artifact.task
         train(
-            artifact.model,
-            tokenizer,
-            task,
+            artifact,
             Examples.of(data.train, tokenizer, task),
             Examples.of(data.validation, tokenizer, task),
+            TaskObjective(task, self.label_smoothing),
             self,
             context,
-            TaskObjective(task),
             title="fine-tune",
         )
         return artifact

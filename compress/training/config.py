@@ -15,6 +15,9 @@ class TrainingPass(Pass):
     batch_size: PositiveInt = Field(32, description="examples a step")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of steps in which the learning rate rises")
     weight_decay: float = Field(0.01, ge=0, description="AdamW's decoupled weight decay")
+    label_smoothing: float = Field(
+        0, ge=0, lt=1, description="share of a label's target that all classes have alike"
+    )
     patience: PositiveInt | None = Field(
         None, description="stop after so many epochs without a better dev score"
     )

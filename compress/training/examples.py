@@ -1,15 +1,14 @@
-"""Training examples: tokenized text, labels and what a teacher said of them."""
+"""Training examples: tokenized text, labels and what else an objective wants to know of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from compress.tasks import Task
@@ -20,6 +19,17 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Encoded = Sequence[dict[str, list[int]]]
+IGNORED = -100  # the class id of an example without a label; NaN where labels are numbers
+
+
+class Column(Protocol):
+    """Something known of each example, and how a batch of it looks."""
+
+    def __getitem__(self, index: int, /) -> Any:
+        """Return one example's."""
+
+    def stack(self, examples: Sequence[Any], /) -> Any:
+        """Return a batch's: a tensor, or a dict of tensors."""
 
 
 class Examples(Dataset[dict[str, Any]]):
@@ -27,55 +37,54 @@ class Examples(Dataset[dict[str, Any]]):
 
     Args:
         encoded: tokenized by the model's own tokenizer.
-        labels: (examples,) class ids or float targets.
-        teacher_logits: (examples, labels) float32, where a teacher answered beforehand.
-        teacher_encoded: tokenized by the teacher's tokenizer, where it answers during training.
+        labels: (examples,) class ids or float targets, `IGNORED` or NaN where there is none.
+        targets: what the objective gets besides the labels, by name.
     """
 
     def __init__(
-        self,
-        encoded: Encoded,
-        labels: NDArray[Any],
-        teacher_logits: NDArray[np.float32] | None = None,
-        teacher_encoded: Encoded | None = None,
+        self, encoded: Encoded, labels: NDArray[Any], targets: Mapping[str, Column] | None = None
     ) -> None:
-        self.encoded, self.labels = encoded, labels
-        self.teacher_logits, self.teacher_encoded = teacher_logits, teacher_encoded
+        self.encoded, self.labels, self.targets = encoded, labels, dict(targets or {})
 
     @classmethod
     def of(cls, data: datasets.Dataset, tokenizer: PreTrainedTokenizerBase, task: Task) -> Examples:
-        """Tokenize a split with "text", "label" and, for pairs, "text_pair"."""
-        kind = np.int64 if task.kind == "classification" else np.float32
-        return cls(encode(data, tokenizer, task), np.asarray(data["label"], dtype=kind))
+        """Tokenize a split with "text" and, for pairs, "text_pair"; without "label" no example has one."""
+        kind, nothing = (np.int64, IGNORED) if task.kind == "classification" else (np.float32, np.nan)
+        labels = data["label"] if "label" in data.column_names else [nothing] * len(data)
+        return cls(encode(data, tokenizer, task), np.asarray(labels, dtype=kind))
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each example, by which batches are made."""
+        return [len(example["input_ids"]) for example in self.encoded]
 
     def __len__(self) -> int:
         return len(self.encoded)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        example: dict[str, Any] = {**self.encoded[index], "labels": self.labels[index]}
-        if self.teacher_logits is not None:
-            example["teacher_logits"] = self.teacher_logits[index]
-        if self.teacher_encoded is not None:
-            example["teacher_inputs"] = self.teacher_encoded[index]
-        return example
+        targets = {name: column[index] for name, column in self.targets.items()}
+        return {**self.encoded[index], "labels": self.labels[index], "targets": targets}
 
 
 @dataclass(frozen=True)
 class Collator:
-    """Pads a batch; the teacher's inputs, where given, by the teacher's own tokenizer."""
+    """Pads a batch.
+
+    Args:
+        tokenizer: of the model that reads it.
+        targets: the columns of the examples, which pad their own.
+    """
 
     tokenizer: PreTrainedTokenizerBase
-    teacher_tokenizer: PreTrainedTokenizerBase | None = None
+    targets: Mapping[str, Column]
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return the student's inputs with `labels` and `teacher_logits` or `teacher_inputs`."""
-        batch: dict[str, Any] = {"labels": torch.as_tensor(np.stack([row.pop("labels") for row in examples]))}
-        if "teacher_logits" in examples[0]:
-            rows = np.stack([row.pop("teacher_logits") for row in examples])
-            batch["teacher_logits"] = torch.from_numpy(rows)
-        if self.teacher_tokenizer is not None and "teacher_inputs" in examples[0]:
-            teacher: dict[str, Tensor] = pad(
-                [row.pop("teacher_inputs") for row in examples], self.teacher_tokenizer
-            )
-            batch["teacher_inputs"] = teacher
-        return {**pad(examples, self.tokenizer), **batch}
+        """Return the model's inputs with `labels` (B,) and `targets`, a dict by the columns' names."""
+        labels = torch.as_tensor(np.stack([row.pop("labels") for row in examples]))
+        rows = [row.pop("targets") for row in examples]
+        targets = {
+            name: column.stack([row[name] for row in rows])
+            for name, column in self.targets.items()
+            if name in rows[0]
+        }
+        return {**pad(examples, self.tokenizer), "labels": labels, "targets": targets}

@@ -8,71 +8,58 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 from transformers import (
     EarlyStoppingCallback,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
+    PrinterCallback,
     Trainer,
     TrainerCallback,
     TrainingArguments,
 )
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from compress.display import progress
 from compress.hardware import fast_bf16
 from compress.tasks import Task
 from compress.training.config import TrainingPass
 from compress.training.examples import Collator, Examples
+from compress.training.objective import Objective, TaskObjective
 
 if TYPE_CHECKING:
+    from compress.artifact import Artifact
     from compress.passes.base import Context
 
-# (logits (B, L), labels (B,), teacher logits (B, L) or None) -> scalar
-Objective = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-
-
-class TaskObjective(nn.Module):
-    """Cross-entropy of the labels, or their squared error for regression; mean over the batch."""
-
-    def __init__(self, task: Task) -> None:
-        super().__init__()
-        self.regression = task.kind == "regression"
-
-    def forward(self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = None) -> Tensor:
-        """Return the scalar loss of logits (B, L) against labels (B,)."""
-        if self.regression:
-            return nn.functional.mse_loss(logits.squeeze(-1), labels)
-        return nn.functional.cross_entropy(logits, labels)
+LiveTeacher = Callable[[Any], dict[str, Tensor]]  # of a batch of `teacher_inputs`
 
 
 class ObjectiveTrainer(Trainer):
-    """A Trainer whose loss is an objective over logits, labels and a teacher's logits.
+    """A Trainer whose loss is an `Objective`.
 
     Args:
-        task: on the dev split, where no teacher answers, its own loss is reported.
-        objective: computes the loss in float32.
-        teacher: answers `teacher_inputs` during training, in eval mode and without gradients; None where
-            the examples carry cached `teacher_logits` or there is no teacher.
-        teacher_order: position of each of the student's labels in the teacher's logits.
+        objective: what is minimised, computed in float32.
+        dev_objective: what is reported of the dev split.
+        lengths: tokens of each training example.
+        teacher: turns a batch of `teacher_inputs` into a dict of targets, for teachers that answer while training
+            goes on.
+        model_options: what the model is called with besides its inputs while it trains.
         **arguments: as for `transformers.Trainer`.
     """
 
     def __init__(
         self,
-        task: Task,
         objective: Objective,
-        teacher: PreTrainedModel | None = None,
-        teacher_order: list[int] | None = None,
+        dev_objective: Objective,
+        lengths: list[int],
+        teacher: LiveTeacher | None = None,
+        model_options: dict[str, Any] | None = None,
         **arguments: Any,
     ) -> None:
         super().__init__(**arguments)
         self.objective: Objective = objective
-        self.teacher, self.teacher_order = teacher, teacher_order
-        self.dev_objective = TaskObjective(task)
+        self.dev_objective, self.teacher = dev_objective, teacher
+        self.lengths, self.model_options = lengths, model_options or {}
         self.model_accepts_loss_kwargs = False  # our loss is a mean over the batch, not over labels
-        if teacher is not None:
-            teacher.eval().to(self.args.device)
 
     def compute_loss(
         self,
@@ -83,16 +70,23 @@ class ObjectiveTrainer(Trainer):
     ) -> Any:
         """Return the loss, with the model's outputs where asked."""
         inputs = dict(inputs)
-        labels, logits = inputs.pop("labels"), inputs.pop("teacher_logits", None)
-        teacher_inputs = inputs.pop("teacher_inputs", None)
-        if teacher_inputs is not None and self.teacher is not None:
-            with torch.inference_mode():
-                logits = self.teacher(**teacher_inputs).logits.float()[:, self.teacher_order]
-            logits = logits.clone()
-        outputs = model(**inputs)
-        objective = self.objective if model.training else self.dev_objective
-        loss = objective(outputs.logits.float(), labels, logits)
+        labels, targets = inputs.pop("labels"), dict(inputs.pop("targets", {}))
+        if not model.training:
+            outputs = model(**inputs)
+            loss = self.dev_objective(outputs.logits.float(), labels, {}, 1.0)
+            return (loss, outputs) if return_outputs else loss
+        if self.teacher is not None:
+            targets |= self.teacher(targets.pop("teacher_inputs"))
+        outputs = model(**inputs, **self.model_options)
+        progress = self.state.global_step / max(self.state.max_steps, 1)
+        loss = self.objective(outputs.logits.float(), labels, targets, progress)
         return (loss, outputs) if return_outputs else loss
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedSampler:
+        """Batch examples of like length, without reading every one of them for it."""
+        return LengthGroupedSampler(
+            self.args.train_batch_size * self.args.gradient_accumulation_steps, lengths=self.lengths
+        )
 
 
 class _ProgressBar(TrainerCallback):
@@ -114,35 +108,63 @@ class _ProgressBar(TrainerCallback):
 
 
 def train(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    task: Task,
+    artifact: Artifact,
     train_examples: Examples,
     dev_examples: Examples,
+    objective: Objective,
     options: TrainingPass,
     context: Context,
-    objective: Objective,
-    teacher: tuple[PreTrainedModel, PreTrainedTokenizerBase, list[int]] | None = None,
+    teacher: LiveTeacher | None = None,
     title: str = "train",
 ) -> None:
-    """Train `model` in place and leave it with the weights of its best epoch on the dev metric.
+    """Train an artifact's model in place and leave it with the weights of its best epoch on the dev metric.
 
     Each epoch is a checkpoint in `context.workdir`; a run that was killed goes on from the last whole one.
 
     Args:
-        model: the student.
-        tokenizer: the student's.
-        task: gives the metric that decides.
+        artifact: the model with its tokenizer; its task gives the metric that decides.
         train_examples: what is learned from.
         dev_examples: what each epoch is scored on.
+        objective: the loss; its parameters are trained too.
         options: epochs, learning rate and so on.
         context: seed, device and working folder.
-        objective: the loss.
-        teacher: model, tokenizer and label order of a teacher that answers during training.
+        teacher: as in `ObjectiveTrainer`.
         title: what the progress bar says.
     """
-    bf16 = fast_bf16(context.device) if options.bf16 is None else options.bf16
-    arguments = TrainingArguments(
+    model, tokenizer, task = artifact.model, artifact.tokenizer, artifact.task
+    callbacks: list[TrainerCallback] = [_ProgressBar(title)]
+    if options.patience is not None:
+        callbacks.append(EarlyStoppingCallback(options.patience))
+    with (
+        _made_for_training(model, options.dropout, context.device),
+        _along_with(model, objective),
+        objective.watching(model) as model_options,
+    ):
+        trainer = ObjectiveTrainer(
+            objective,
+            TaskObjective(task),
+            train_examples.lengths,
+            teacher,
+            model_options,
+            model=model,
+            args=_arguments(options, context, task),
+            train_dataset=train_examples,
+            eval_dataset=dev_examples,
+            processing_class=tokenizer,
+            data_collator=Collator(tokenizer, train_examples.targets),
+            compute_metrics=lambda result: task.metrics(_logits(result.predictions), result.label_ids),
+            callbacks=callbacks,
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train(resume_from_checkpoint=last_checkpoint(context.workdir))
+    # accelerate leaves the model with a forward that runs in bfloat16; the trained model answers in float32.
+    for wrapper in ("forward", "_original_forward"):
+        model.__dict__.pop(wrapper, None)
+    model.eval()
+
+
+def _arguments(options: TrainingPass, context: Context, task: Task) -> TrainingArguments:
+    return TrainingArguments(
         output_dir=str(context.workdir),
         num_train_epochs=options.epochs,
         learning_rate=options.learning_rate,
@@ -151,8 +173,7 @@ def train(
         warmup_steps=options.warmup,
         weight_decay=options.weight_decay,
         optim="adamw_torch_fused",
-        train_sampling_strategy="group_by_length",
-        bf16=bf16,
+        bf16=fast_bf16(context.device) if options.bf16 is None else options.bf16,
         use_cpu=context.device == "cpu",
         seed=context.seed,
         eval_strategy="epoch",
@@ -168,30 +189,20 @@ def train(
         dataloader_pin_memory=context.device != "cpu",
         label_names=["labels"],
     )
-    callbacks: list[TrainerCallback] = [_ProgressBar(title)]
-    if options.patience is not None:
-        callbacks.append(EarlyStoppingCallback(options.patience))
-    trainer = ObjectiveTrainer(
-        task,
-        objective,
-        teacher[0] if teacher else None,
-        teacher[2] if teacher else None,
-        model=model,
-        args=arguments,
-        train_dataset=train_examples,
-        eval_dataset=dev_examples,
-        processing_class=tokenizer,
-        data_collator=Collator(tokenizer, teacher[1] if teacher else None),
-        compute_metrics=lambda result: task.metrics(_logits(result.predictions), result.label_ids),
-        callbacks=callbacks,
-    )
-    trainer.remove_callback(_printer())
-    with _made_for_training(model, options.dropout, context.device):
-        trainer.train(resume_from_checkpoint=last_checkpoint(context.workdir))
-    # accelerate leaves the model with a forward that runs in bfloat16; the trained model answers in float32.
-    for wrapper in ("forward", "_original_forward"):
-        model.__dict__.pop(wrapper, None)
-    model.eval()
+
+
+@contextmanager
+def _along_with(model: PreTrainedModel, objective: Objective) -> Iterator[None]:
+    """Make the objective's own parameters the model's for a while: optimizer, checkpoints and DDP then see them."""
+    if not any(True for _ in objective.parameters()):
+        objective.to(model.device)
+        yield
+        return
+    model.add_module("training_objective", objective)
+    try:
+        yield
+    finally:
+        del model.training_objective
 
 
 @contextmanager
@@ -232,9 +243,3 @@ def _is_json(path: Path) -> bool:
 
 def _logits(predictions: Any) -> Any:
     return predictions[0] if isinstance(predictions, tuple) else predictions
-
-
-def _printer() -> type[TrainerCallback]:
-    from transformers import PrinterCallback
-
-    return PrinterCallback

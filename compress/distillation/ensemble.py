@@ -1,0 +1,50 @@
+"""Several teachers speak as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Rows(Protocol):
+    """Logits of examples: (L,), or (T, L) where every token has its own."""
+
+    def __getitem__(self, index: int, /) -> Tensor:
+        """Return one example's."""
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """The weighted mean of several teachers' logits.
+
+    A softmax turns it into the geometric mean of their distributions (Hinton, Vinyals, Dean 2015, section 1).
+
+    Args:
+        members: one for each teacher.
+        orders: for each teacher, where it keeps each of the student's labels.
+        weights: of the teachers; they add up to 1.
+    """
+
+    members: Sequence[Rows]
+    orders: Sequence[Sequence[int]]
+    weights: Sequence[float]
+
+    def __getitem__(self, index: int) -> Tensor:
+        parts = zip(self.members, self.orders, self.weights, strict=True)
+        return sum((w * rows[index].float()[..., list(order)] for rows, order, w in parts), torch.zeros(()))
+
+    def stack(self, examples: Sequence[Tensor]) -> Tensor:
+        """Stack examples, padded with zeros where they are of tokens."""
+        if examples[0].dim() == 1:
+            return torch.stack(list(examples))
+        return torch.nn.utils.rnn.pad_sequence(list(examples), batch_first=True)
+
+
+def weights_of(scores: Sequence[float]) -> list[float]:
+    """Return weights, which add up to 1, of teachers by their dev scores in [0, 1]: the odds of being right."""
+    odds = [max(score, 1e-3) / max(1 - score, 1e-3) for score in scores]
+    return [each / sum(odds) for each in odds]

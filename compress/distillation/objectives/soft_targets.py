@@ -1,0 +1,54 @@
+"""The student's logits made like the teacher's."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def soft_target_divergence(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    """Return T² · KL(p_teacher ‖ p_student), the mean over rows (Hinton, Vinyals, Dean 2015, section 2).
+
+    `p = softmax(logits / T)` and `KL = Σ_classes p_teacher · (log p_teacher − log p_student)`. T² keeps the
+    gradients' size independent of T.
+
+    Args:
+        logits: the student's, (N, L) float32.
+        teacher_logits: (N, L) float32; no gradient reaches them.
+        temperature: T > 0.
+    """
+    student = torch.log_softmax(logits / temperature, -1)
+    teacher = torch.log_softmax(teacher_logits.detach() / temperature, -1)
+    divergence = nn.functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
+    return temperature * temperature * divergence
+
+
+def binary_divergence(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    """Return T² times the mean over rows and labels of the divergence of yes and no, for labels that may hold together.
+
+    With `p = sigmoid(logits / T)` for each label: p_t log(p_t / p_s) + (1 − p_t) log((1 − p_t) / (1 − p_s)).
+
+    Args:
+        logits: the student's, (N, L) float32.
+        teacher_logits: (N, L) float32; no gradient reaches them.
+        temperature: T > 0.
+    """
+    wanted, given = teacher_logits.detach() / temperature, logits / temperature
+    cross = nn.functional.binary_cross_entropy_with_logits(given, torch.sigmoid(wanted))
+    entropy = nn.functional.binary_cross_entropy_with_logits(wanted, torch.sigmoid(wanted))
+    return temperature * temperature * (cross - entropy)
+
+
+def logit_error(logits: Tensor, teacher_logits: Tensor) -> Tensor:
+    """Return the mean squared error of logits, each row less its mean (Ba & Caruana 2014, section 2.2).
+
+    A softmax does not see the mean of a row; where there is one number, as in regression, it stays.
+
+    Args:
+        logits: the student's, (N, L) float32.
+        teacher_logits: (N, L) float32; no gradient reaches them.
+    """
+    wanted = teacher_logits.detach()
+    if logits.shape[-1] > 1:
+        logits, wanted = logits - logits.mean(-1, keepdim=True), wanted - wanted.mean(-1, keepdim=True)
+    return nn.functional.mse_loss(logits, wanted)

@@ -1,0 +1,263 @@
+"""From teachers, a student and data to a trained student."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from compress.distillation.alignment import NOWHERE, align_tokens
+from compress.distillation.answers import Answers
+from compress.distillation.ensemble import Ensemble
+from compress.distillation.objective import POSITIONS, DistillationObjective, Part, compared
+from compress.distillation.objectives.base import Inside
+from compress.distillation.schedule import Schedule
+from compress.distillation.signals import LOGITS, Signal, answering, layer_list
+from compress.distillation.teacher import Teacher
+from compress.distillation.transfer import TransferPart, examples_of, joined
+from compress.errors import InputError
+from compress.tasks.inputs import encode, pad
+from compress.tasks.labels import match_labels
+from compress.training.examples import Collator, Examples
+from compress.training.objective import TaskObjective
+from compress.training.trainer import LiveTeacher, train
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from compress.artifact import Artifact
+    from compress.data import TextData
+    from compress.passes.base import Context
+    from compress.training.config import TrainingPass
+
+TEACHER_INPUTS = "teacher_inputs"
+_FIRST = 64  # examples that the projections begin from
+
+
+@dataclass(frozen=True)
+class Matching:
+    """What a student is to match, and how much.
+
+    Attributes:
+        logits: by divergence or by squared error.
+        kd_weight: the teacher's share of the loss on the answer; the labels have the rest.
+        temperature: softens both distributions.
+        inside: objectives inside the models; they read the first teacher.
+    """
+
+    logits: Literal["kl", "mse"] = "kl"
+    kd_weight: Schedule = 0.5
+    temperature: Schedule = 2.0
+    inside: tuple[Inside, ...] = ()
+
+
+def distil(
+    student: Artifact,
+    teachers: Sequence[Teacher | Answers],
+    weights: Sequence[float],
+    data: TextData,
+    more: Sequence[TransferPart],
+    matching: Matching,
+    options: TrainingPass,
+    context: Context,
+    cached: bool = True,
+) -> None:
+    """Train `student` in place.
+
+    Args:
+        student: with a head for the task.
+        teachers: one or several; what is matched inside is the first one's.
+        weights: of the teachers' logits; they add up to 1.
+        data: its train and validation splits are read, labels in the student's order.
+        more: text without labels.
+        matching: what is to be matched.
+        options: of the training.
+        context: of the pass.
+        cached: whether the teachers answer once, before the training, or at every step.
+
+    Raises:
+        InputError: a teacher's answers are broken or missing, labels differ, or signals cannot be compared.
+    """
+    parts = [TransferPart(data.train, f"{data.fingerprint}/train"), *more]
+    examples = examples_of(parts, student.tokenizer, student.task)
+    with ExitStack() as stack:
+        inside = _signals_wanted(matching.inside, teachers[0], student)
+        live = None
+        if cached:
+            examples.targets |= _cached_columns(teachers, weights, parts, student, inside)
+        else:
+            live = _live(stack, teachers, weights, parts, student, inside, examples)
+        if any(signal.rows for signal in inside):
+            assert isinstance(teachers[0], Teacher)
+            examples.targets[POSITIONS] = _positions(parts, teachers[0].artifact, student)
+        objective = DistillationObjective(
+            TaskObjective(student.task, options.label_smoothing),
+            matching.logits,
+            matching.kd_weight,
+            matching.temperature,
+            _parts(matching.inside, teachers[0], student, examples, live, context.seed),
+        )
+        dev = Examples.of(data.validation, student.tokenizer, student.task)
+        train(student, examples, dev, objective, options, context, live, title="distil")
+
+
+def _signals_wanted(inside: Sequence[Inside], teacher: Teacher | Answers, student: Artifact) -> set[Signal]:
+    if not inside:
+        return set()
+    return {pair.teacher for each in inside for pair in each.pairs(*_depths(teacher, student))}
+
+
+def _depths(teacher: Teacher | Answers, student: Artifact) -> tuple[int, int]:
+    if isinstance(teacher, Answers):
+        raise InputError(
+            "the first teacher is no model, so nothing inside it can be matched",
+            place="match",
+            remedy="Put a model first among the teachers, or leave match out.",
+        )
+    return len(layer_list(teacher.artifact.model)), len(layer_list(student.model))
+
+
+def _orders(teachers: Sequence[Teacher | Answers], student: Artifact) -> list[list[int]]:
+    """Return, for each teacher, where it keeps each of the student's labels."""
+    labels = student.task.labels
+    if not labels:
+        return [[0]] * len(teachers)
+    return [
+        match_labels(each.artifact.task.labels, labels, "teacher")
+        if isinstance(each, Teacher)
+        else list(range(len(labels)))
+        for each in teachers
+    ]
+
+
+def _cached_columns(
+    teachers: Sequence[Teacher | Answers],
+    weights: Sequence[float],
+    parts: Sequence[TransferPart],
+    student: Artifact,
+    inside: set[Signal],
+) -> dict[str, Any]:
+    """Return the columns of teachers that answer beforehand."""
+    logits: list[Any] = []
+    columns: dict[str, Any] = {}
+    for number, teacher in enumerate(teachers):
+        if isinstance(teacher, Answers):
+            logits.append(joined([teacher.of(part.data) for part in parts], parts))
+            continue
+        wanted = {LOGITS} | (inside if number == 0 else set())
+        found = [teacher.signals(part.data, part.fingerprint, wanted) for part in parts]
+        logits.append(joined([each[LOGITS] for each in found], parts))
+        if number == 0:
+            columns = {str(signal): joined([each[signal] for each in found], parts) for signal in inside}
+    return columns | {str(LOGITS): Ensemble(logits, _orders(teachers, student), weights)}
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What the teachers read, for those that answer during the training."""
+
+    encoded: Sequence[Sequence[dict[str, list[int]]]]
+    tokenizers: Sequence[PreTrainedTokenizerBase]
+
+    def __getitem__(self, index: int) -> list[dict[str, list[int]]]:
+        return [rows[index] for rows in self.encoded]
+
+    def stack(self, examples: Sequence[list[dict[str, list[int]]]]) -> list[dict[str, Tensor]]:
+        rows = zip(*examples, strict=True)
+        return [pad(each, tokenizer) for each, tokenizer in zip(rows, self.tokenizers, strict=True)]
+
+
+def _live(
+    stack: ExitStack,
+    teachers: Sequence[Teacher | Answers],
+    weights: Sequence[float],
+    parts: Sequence[TransferPart],
+    student: Artifact,
+    inside: set[Signal],
+    examples: Examples,
+) -> LiveTeacher:
+    """Give the examples what the teachers read, and return what turns a batch of it into targets."""
+    models = [teacher for teacher in teachers if isinstance(teacher, Teacher)]
+    if len(models) < len(teachers):
+        raise InputError(
+            "a teacher that is no model cannot answer at every step", place="cache", remedy="Leave cache on."
+        )
+    encoded = [
+        joined([encode(part.data, each.artifact.tokenizer, each.artifact.task) for part in parts], parts)
+        for each in models
+    ]
+    examples.targets[TEACHER_INPUTS] = _Inputs(encoded, [each.artifact.tokenizer for each in models])
+    asked = [
+        stack.enter_context(
+            answering(each.artifact.model, {LOGITS} | (inside if number == 0 else set()), each.bf16)
+        )
+        for number, each in enumerate(models)
+    ]
+    orders = _orders(teachers, student)
+
+    def answer(batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        found = [ask(batch) for ask, batch in zip(asked, batches, strict=True)]
+        logits = [w * each[LOGITS][..., o] for w, each, o in zip(weights, found, orders, strict=True)]
+        targets = {str(signal): value for signal, value in found[0].items()}
+        return targets | {str(LOGITS): torch.stack(logits).sum(0)}
+
+    return answer
+
+
+@dataclass(frozen=True)
+class _Positions:
+    """Where each token of the student stands in the teacher's."""
+
+    rows: Sequence[NDArray[np.int32]]
+
+    def __getitem__(self, index: int) -> Tensor:
+        return torch.from_numpy(self.rows[index].astype(np.int64))
+
+    def stack(self, examples: Sequence[Tensor]) -> Tensor:
+        return torch.nn.utils.rnn.pad_sequence(list(examples), batch_first=True, padding_value=NOWHERE)
+
+
+def _positions(parts: Sequence[TransferPart], teacher: Artifact, student: Artifact) -> _Positions:
+    readers = (teacher.tokenizer, teacher.task), (student.tokenizer, student.task)
+    rows = [align_tokens(part.data, *readers) for part in parts]
+    return _Positions([row for each in rows for row in each])
+
+
+def _parts(
+    inside: Sequence[Inside],
+    teacher: Teacher | Answers,
+    student: Artifact,
+    examples: Examples,
+    live: LiveTeacher | None,
+    seed: int,
+) -> list[Part]:
+    """Build the objectives inside, their projections begun from a few examples."""
+    if not inside:
+        return []
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(examples), generator=generator)[:_FIRST].tolist()
+    batch = Collator(student.tokenizer, examples.targets)([examples[index] for index in chosen])
+    targets = batch.pop("targets")
+    del batch["labels"]
+    if live is not None:
+        targets |= live(targets.pop(TEACHER_INPUTS))
+    built = []
+    depths = _depths(teacher, student)
+    pairs = [each.pairs(*depths) for each in inside]
+    with answering(student.model, {pair.student for some in pairs for pair in some}, bf16=False) as ask:
+        shown = ask(batch)
+    for options, some in zip(inside, pairs, strict=True):
+        shapes = (
+            [tuple(targets[str(pair.teacher)].shape) for pair in some],
+            [tuple(shown[pair.student].shape) for pair in some],
+        )
+        part = Part(options, some, options.build(*shapes))
+        part.loss.fit(*compared(part, targets, shown))
+        built.append(part)
+    return built
