@@ -202,24 +202,27 @@ def reviews():
 
 
 def encoded_reviews():
-    from compress.tasks.inputs import pad
+    """The reviews in the batch that a teacher makes of them, and their places in it."""
+    from compress.tasks.inputs import batches, encode
 
     tokenizer = tiny_tokenizer()
-    return pad([dict(tokenizer(text)) for text in reviews()["text"]], tokenizer)
+    ((order, batch),) = batches(encode(reviews(), tokenizer, BINARY), tokenizer, 32)
+    return batch, [order.index(row) for row in range(4)]
 
 
 def test_cached_answers_equal_a_fresh_pass_bit_for_bit(teacher, tmp_path):
     stored = teacher.signals(reviews(), "d", SIGNALS)
-    batch = encoded_reviews()
+    batch, places = encoded_reviews()
     with answering(teacher.artifact.model, SIGNALS, bf16=False) as answer:
         fresh = answer(batch)
     assert len(list(tmp_path.rglob("*.npy"))) == len(SIGNALS) + 1, "and the lengths"
-    lengths = batch["attention_mask"].sum(1).tolist()
+    lengths = batch["attention_mask"].sum(1)
     for signal in SIGNALS:
         kept = fresh[signal] if signal == LOGITS else fresh[signal].bfloat16()
-        for row, length in enumerate(lengths):
+        for row, place in enumerate(places):
+            length = int(lengths[place])
             cut = (..., slice(length), slice(length)) if signal.rows == 2 else slice(length)
-            wanted = kept[row] if signal.rows == 0 else kept[row][cut]
+            wanted = kept[place] if signal.rows == 0 else kept[place][cut]
             assert torch.equal(stored[signal][row], wanted), signal
     teacher.artifact.model.classifier.weight.data.zero_()  # were it asked again, it would answer otherwise
     again = teacher.signals(reviews(), "d", SIGNALS)
@@ -230,8 +233,8 @@ def test_cached_answers_equal_a_fresh_pass_bit_for_bit(teacher, tmp_path):
 def test_a_batch_of_stored_signals_is_padded_with_zeros(teacher):
     stored = teacher.signals(reviews(), "d", SIGNALS)
     with answering(teacher.artifact.model, SIGNALS, bf16=False) as answer:
-        fresh = answer(encoded_reviews())
-    mask = encoded_reviews()["attention_mask"]
+        fresh = answer(encoded_reviews()[0])
+    mask = tiny_tokenizer()(list(reviews()["text"]), padding=True, return_tensors="pt")["attention_mask"]
     for signal in SIGNALS:
         batch = stored[signal].stack([stored[signal][row] for row in range(4)]).float()
         assert batch.shape == fresh[signal].shape
@@ -242,7 +245,7 @@ def test_a_batch_of_stored_signals_is_padded_with_zeros(teacher):
 
 
 def test_the_signals_are_what_the_model_computes():
-    model, batch = tiny_model("bert"), encoded_reviews()
+    model, (batch, _) = tiny_model("bert"), encoded_reviews()
     wanted = {
         Signal("embedding"),
         Signal("hidden", 1),
@@ -271,8 +274,8 @@ def test_queries_keys_and_values_are_found_in_families(family):
     model = tiny_model(family)
     wanted = {Signal(kind, layer) for kind in ("query", "key", "value", "hidden") for layer in (0, 1)}
     with answering(model, wanted, bf16=False) as answer:
-        found = answer(encoded_reviews())
-    tokens = encoded_reviews()["input_ids"].shape
+        found = answer(encoded_reviews()[0])
+    tokens = encoded_reviews()[0]["input_ids"].shape
     assert set(found) == wanted
     assert all(value.shape[:2] == tokens for value in found.values())
     assert found[Signal("query", 0)].shape[-1] == 32, "four heads of eight"

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 from bench.no_retraining.models import CALIBRATION, MODELS, ROOT, Subject, rows_of, subject
-from bench.quantized.files import OURS, PEER_FILES, our_folder, peer_folder
+from bench.quantized.files import OURS, PEER_FILES, failure, our_folder, peer_folder
 from compress.artifact import read_manifest
 from compress.benchmark import BenchConfig, Report, Target, run_bench
 from compress.benchmark.tables import (
@@ -76,8 +76,10 @@ def measure(name: str, model: Subject, work: Path, seconds: float) -> tuple[Repo
     targets, failed = [], []
     for peer in PEER_FILES:
         made = peer_folder(peer, model.folder, model.calibration, work)
+        if isinstance(made, Path) and (words := failure(made, model.calibration)):
+            made = words
         if isinstance(made, str):
-            failed.append(f"{peer.title} wrote no file: `{made}`")
+            failed.append(f"{peer.title} gave no file that can be compared: `{made}`")
         else:
             targets.append(Target(peer.title, made, peer.runtimes))
     targets += [Target(title, our_folder(model.folder, passes, work), runs) for title, passes, runs in OURS]

@@ -11,6 +11,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from bench.no_retraining.environments import python_of
 from bench.no_retraining.methods import PEERS
 from bench.no_retraining.models import ROOT
@@ -18,12 +20,14 @@ from compress import pipeline
 from compress.artifact import content_hash
 from compress.benchmark.config import Runtime
 from compress.display import say
+from compress.errors import first_line
 from compress.passes.base import Pass
 from compress.passes.export import Export
 from compress.passes.quantize import Quantize
 from compress.pipeline import Step
 
 PLAIN = "torch.onnx.export"
+FILE = Path("onnx") / "model.onnx"
 OPTIMUM = ROOT / "bench" / "runtimes" / "optimum" / "requirements.txt"
 
 
@@ -74,7 +78,7 @@ def our_folder(model: Path, passes: tuple[Pass, ...], work: Path) -> Path:
 def peer_folder(peer: Peer, model: Path, calibration: Path, work: Path) -> Path | str:
     """Return a model folder with the peer's file in it, or the last words of a peer that failed."""
     folder = work / "peers" / f"{peer.script.parent.name}-{peer.variant or 'default'}"
-    file = folder / "onnx" / "model.onnx"
+    file = folder / FILE
     parts = [content_hash(model).encode(), peer.script.read_bytes(), calibration.read_bytes()]
     parts += [peer.requirements.read_bytes()] if peer.requirements else []
     key = hashlib.sha256(b"".join(parts)).hexdigest()
@@ -89,7 +93,7 @@ def peer_folder(peer: Peer, model: Path, calibration: Path, work: Path) -> Path 
     job = {
         "model": str(model),
         "calibration": str(calibration),
-        "float": str(work / "peers" / "onnxruntime-export" / "onnx" / "model.onnx"),
+        "float": str(work / "peers" / "onnxruntime-export" / FILE),
         "variant": peer.variant,
         "out": str(file),
     }
@@ -110,6 +114,21 @@ def peer_folder(peer: Peer, model: Path, calibration: Path, work: Path) -> Path 
         file.unlink(missing_ok=True)
         return _last_words(folder, model)
     return folder
+
+
+def failure(folder: Path, calibration: Path) -> str:
+    """Run a folder's file on one row; return what ONNX Runtime says where it fails, and nothing where it answers."""
+    import onnxruntime
+
+    row = json.loads(calibration.read_text(encoding="utf-8").partition("\n")[0])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(folder / FILE, options, providers=["CPUExecutionProvider"])
+        session.run(None, {each.name: np.array([row[each.name]], np.int64) for each in session.get_inputs()})
+    except Exception as error:  # a kind of its own for each status code
+        return f"it does not run: {first_line(error)}"
+    return ""
 
 
 def _last_words(folder: Path, model: Path) -> str:
