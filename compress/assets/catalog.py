@@ -129,7 +129,7 @@ _ASSETS = (
             ),
         ),
         licence="MIT package; texts for research use",
-        description="English movie-review sentences, positive or negative",
+        description="English movie-review sentences, positive or negative; movie-reviews/unlabelled: 13,098 others",
         count=10_568,
     ),
     Asset(

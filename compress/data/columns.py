@@ -80,6 +80,29 @@ def detect_columns(table: Table, config: DataConfig) -> Columns:
     return Columns(text, pair, label, tuple(notes))
 
 
+def detect_texts(table: Table) -> tuple[str, str | None]:
+    """Choose the columns of a table that is read for its texts alone.
+
+    Args:
+        table: its first rows suffice.
+
+    Returns:
+        The text column, and the second one where two are named as pairs are.
+
+    Raises:
+        InputError: the choice is not clear.
+    """
+    try:
+        text, pair, _ = _texts(table, [name for name in table.columns if _is_text(table, name)], None)
+    except InputError as error:
+        raise InputError(
+            error.cause,
+            place=table.place,
+            remedy=f"Name the column text, or two text and text_pair. There are: {', '.join(table.columns)}",
+        ) from error
+    return text, pair
+
+
 def _label(table: Table, taken: Sequence[str]) -> tuple[str, str]:
     free = [name for name in table.columns if name not in taken]
     by_name = [name for wanted in _LABEL_NAMES for name in free if name.lower() == wanted]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +63,13 @@ def _text(path: Path) -> str:
 
 def _read_csv(path: Path) -> Table:
     text = _text(path)
-    header = text.split("\n", 1)[0]
-    delimiter = ";" if "," not in header and ";" in header else ","
-    return _table_of_rows(path, _quoted_rows(path, text, delimiter))
+    rows = quoted_rows(path, io.StringIO(text, newline=""), csv_delimiter(text.split("\n", 1)[0]))
+    return _table_of_rows(path, list(rows))
+
+
+def csv_delimiter(header: str) -> str:
+    """Return the comma, or the semicolon where only that stands in the first line."""
+    return ";" if "," not in header and ";" in header else ","
 
 
 def _read_tsv(path: Path) -> Table:
@@ -78,22 +82,31 @@ def _read_tsv(path: Path) -> Table:
     if regular and not wrapped:
         return _table_of_rows(path, plain)
     try:
-        return _table_of_rows(path, _quoted_rows(path, text, "\t"))
+        return _table_of_rows(path, list(quoted_rows(path, io.StringIO(text, newline=""), "\t")))
     except InputError:
         if regular:
             return _table_of_rows(path, plain)
         raise
 
 
-def _quoted_rows(path: Path, text: str, delimiter: str) -> list[tuple[int, list[str]]]:
-    """Non-empty rows with the line each starts on."""
+def quoted_rows(path: Path, lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the non-empty rows of delimited text with the line each starts on.
+
+    Args:
+        path: for messages.
+        lines: with their line ends as they are; a file opened with `newline=""`.
+        delimiter: one character.
+
+    Raises:
+        InputError: a row does not parse.
+    """
     csv.field_size_limit(_CELL_LIMIT)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows, start = [], 1
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    start = 1
     try:
         for cells in reader:
             if cells:
-                rows.append((start, cells))
+                yield start, cells
             start = reader.line_num + 1
     except csv.Error as error:
         raise InputError(
@@ -101,7 +114,6 @@ def _quoted_rows(path: Path, text: str, delimiter: str) -> list[tuple[int, list[
             place=str(path),
             remedy='A field with a comma, a quote or a line break must stand in "…", its quotes doubled',
         ) from error
-    return rows
 
 
 def _table_of_rows(path: Path, rows: list[tuple[int, list[str]]]) -> Table:
@@ -128,7 +140,7 @@ def _read_jsonl(path: Path) -> Table:
     records, lines = [], []
     for number, line in enumerate(_text(path).split("\n"), start=1):
         if line.strip():
-            records.append(_json(path, line, number))
+            records.append(json_value(path, line, number))
             lines.append(number)
     return _table_of_records(path, records, lines)
 
@@ -143,7 +155,7 @@ def _read_json(path: Path) -> Table:
             pass
         else:
             return _read_jsonl(path)
-    records = _json(path, text, 1)
+    records = json_value(path, text, 1)
     if not isinstance(records, list):
         raise InputError(
             f"its top level is a {type(records).__name__}, not a list of rows",
@@ -153,7 +165,12 @@ def _read_json(path: Path) -> Table:
     return _table_of_records(path, records, ())
 
 
-def _json(path: Path, text: str, line: int) -> Any:
+def json_value(path: Path, text: str, line: int) -> Any:
+    """Parse JSON that begins on a line of a file.
+
+    Raises:
+        InputError: it is not valid.
+    """
     try:
         return json.loads(text)
     except ValueError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from compress.data.local import tables_of
 from compress.data.packaged import packaged_names
+from compress.data.raw_text import raw_names
 from compress.data.table import Table
 from compress.errors import InputError
 
@@ -66,7 +67,7 @@ def read_hub(source: str) -> tuple[dict[str, Table], tuple[str, ...]]:
             return tables_of(loaded, source, editable=False)
     tried = f"tried local file or folder: no; packaged data: no; hub data set {names[0][0]}: "
     tried += f"{unreachable}, and it is not in the local cache" if unreachable else reason
-    close = difflib.get_close_matches(source, packaged_names(), n=2)
+    close = difflib.get_close_matches(source, [*packaged_names(), *raw_names()], n=2)
     suggestion = f"Did you mean {' or '.join(close)}? " if close else ""
     raise InputError(f"no such data here ({tried})", place=source, remedy=suggestion + _available())
 
@@ -101,6 +102,7 @@ def _load(hub_id: str, config: str | None, *, cached_only: bool) -> object:
 def _available() -> str:
     cached = _cached()
     text = f"Packaged data that can be had here: {', '.join(packaged_names())}"
+    text += f"; without labels: {', '.join(raw_names())}"
     return text + (f"; in the hub's data cache: {', '.join(cached[:20])}" if cached else "")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from compress.data.columns import Columns, detect_columns
 from compress.data.config import DataConfig, TextData
+from compress.data.duplicates import bare, text_key
 from compress.data.labels import Labels, is_missing, read_labels
 from compress.data.splits import CUTS, FEWEST_ROWS, SEED, cut, share
 from compress.data.table import Table
@@ -183,7 +184,17 @@ def _fingerprint(rows: Mapping[str, Sequence[Row]], labels: Labels) -> str:
 
 
 def _overlap(rows: Mapping[str, Sequence[Row]]) -> tuple[str, ...]:
-    """A warning when test rows also stand in train: their scores flatter."""
-    train = {row[:2] for row in rows["train"]}
-    seen = sum(row[:2] in train for row in rows["test"])
-    return (f"{seen} of {len(rows['test'])} test rows also occur in train",) if seen else ()
+    """A warning when test rows also stand in train, be it in other case or with other punctuation: scores flatter."""
+    test = [_texts(row) for row in rows["test"]]
+    train = {_texts(row) for row in rows["train"]}
+    same = sum(texts in train for texts in test)
+    alike = {text_key(texts, bare) for texts in train}
+    near = sum(text_key(texts, bare) in alike for texts in test)
+    if not near:
+        return ()
+    but_for = f" ({near - same} but for case, spaces or punctuation)" if near > same else ""
+    return (f"{near} of {len(test)} test rows also occur in train{but_for}",)
+
+
+def _texts(row: Row) -> tuple[str, ...]:
+    return row[:1] if row[1] is None else (row[0], row[1])

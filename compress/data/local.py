@@ -7,10 +7,14 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from compress.data.files import READERS, read_file
 from compress.data.table import Table
 from compress.errors import InputError
+
+if TYPE_CHECKING:
+    import datasets
 
 SPLIT_WORDS = {
     "train": "train",
@@ -50,13 +54,13 @@ def read_local(path: Path) -> tuple[dict[str, Table], tuple[str, ...]]:
     if path.is_file():
         return {"train": read_file(path)}, ()
     if not path.is_dir():
-        raise InputError("no such file or folder", place=str(path), remedy=_near(path))
-    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
-        return _saved(path)
+        raise InputError("no such file or folder", place=str(path), remedy=near(path))
+    if is_saved(path):
+        return tables_of(open_saved(path), str(path), editable=True)
     files: dict[str, list[Path]] = defaultdict(list)
     data = sorted(file for file in path.iterdir() if file.suffix.lower() in READERS)
     for file in data:
-        if split := _split_of(file.stem):
+        if split := split_of(file.stem):
             files[split].append(file)
     if "train" not in files:
         names = ", or give one of: " + ", ".join(file.name for file in data[:8]) if data else ""
@@ -87,7 +91,7 @@ def tables_of(splits: object, place: str, *, editable: bool) -> tuple[dict[str, 
     tables: dict[str, Table] = {}
     notes = []
     for name, split in splits.items():
-        meaning = _split_of(str(name))
+        meaning = split_of(str(name))
         if meaning and meaning not in tables and len(split):
             tables[meaning] = _table(split, f"{place} ({name})", editable)
             if name != meaning:
@@ -113,17 +117,26 @@ def _table(split: object, place: str, editable: bool) -> Table:
     return Table(place, columns, class_names, editable=editable)
 
 
-def _saved(path: Path) -> tuple[dict[str, Table], tuple[str, ...]]:
+def is_saved(path: Path) -> bool:
+    """Whether a folder was written by `datasets`."""
+    return (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
+
+
+def open_saved(path: Path) -> datasets.Dataset | datasets.DatasetDict:
+    """Memory-map a folder that `datasets` wrote.
+
+    Raises:
+        InputError: it is damaged.
+    """
     import datasets
 
     try:
-        loaded = datasets.load_from_disk(str(path))
+        return datasets.load_from_disk(str(path))
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"a saved data set that does not load ({error})", place=str(path)) from error
-    return tables_of(loaded, str(path), editable=True)
 
 
-def _split_of(name: str) -> str | None:
+def split_of(name: str) -> str | None:
     """The split that a name means: `sts-dev` → validation, `train-00000-of-00002` → train."""
     words = re.split(r"[-_.\s]", name.lower())
     return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), None)
@@ -144,7 +157,8 @@ def _joined(split: str, files: Sequence[Path]) -> Table:
     return Table(str(files[0].parent), columns, tables[0].class_names, typed=tables[0].typed)
 
 
-def _near(path: Path) -> str:
+def near(path: Path) -> str:
+    """Say what lies where a missing path was looked for."""
     parent = path.parent
     if not parent.is_dir():
         return f"There is no folder {parent} either"
