@@ -46,6 +46,10 @@ def chosen_layers(wanted: Layers, present: int) -> list[int]:
     from compress.pruning.layers import evenly_spaced
 
     if isinstance(wanted, int):
+        if wanted > present:
+            raise InputError(
+                f"teacher:{wanted}, but the teacher has {present} layers", remedy="Give a smaller number."
+            )
         return evenly_spaced(present, wanted)
     if list(wanted) != sorted(set(wanted)) or wanted[-1] >= present:
         raise InputError(

@@ -1,0 +1,1 @@
+"""What each part of a distillation brings, measured on packaged models and data."""

@@ -1,0 +1,120 @@
+"""Trains one student and answers the test set; results stay on disk, so that a run resumes."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.distillation.rows import ROWS, SETTINGS, Row, Setting
+from compress import api
+from compress.artifact import content_hash, load
+from compress.data import load_data
+from compress.data.config import DataConfig
+from compress.display import say
+from compress.manifest import hash_json
+from compress.passes.distill import Distill
+from compress.passes.finetune import Finetune
+from compress.pipeline import Step
+from compress.tasks.evaluate import predict
+from compress.tasks.inputs import encode
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One trained model's answers.
+
+    Attributes:
+        answers: (test rows, labels) float32 logits.
+        targets: (test rows,) class ids or numbers.
+        seconds: of training, the teachers' answers included where they were not there.
+    """
+
+    answers: NDArray[np.float32]
+    targets: NDArray[np.float32]
+    seconds: float
+
+
+def teacher_cell(setting: Setting, name: str, work: Path) -> tuple[Path, Cell]:
+    """Return a teacher, fine-tuned where `work` has none yet, and its answers."""
+    made = setting.teachers[name]
+    folder = work / "teachers" / f"{setting.data}-{name}"
+    options = Finetune(
+        epochs=made.epochs,
+        learning_rate=made.learning_rate,
+        max_length=setting.max_length,
+        dropout=0,
+        batch_size=32,
+    )
+    start = time.monotonic()
+    if not (folder / "manifest.json").exists():
+        say(f"teacher {name} on {setting.data}")
+        api.apply([Step(options, folder)], made.model, setting.data)
+    return folder, _answered(folder, setting, folder.with_suffix(".npz"), time.monotonic() - start)
+
+
+def cell(setting_name: str, student: str, row_name: str, seed: int, work: Path, teacher: str = "") -> Cell:
+    """Return the student's answers, trained where they are not on disk or anything that decides them changed."""
+    setting, row = SETTINGS[setting_name], ROWS[row_name]
+    first, start_from = setting.students[student]
+    first = teacher or first
+    folders = {name: teacher_cell(setting, name, work)[0] for name in setting.teachers}
+    options = _options(setting, row, first, start_from, folders)
+    key = hash_json([options.model_dump(mode="json"), [content_hash(path) for path in folders.values()], seed])
+    file = work / "cells" / f"{setting_name}-{student.replace(' ', '')}-{first}-{row_name}-{seed}-{key[:8]}.npz"
+    if not file.exists():
+        say(f"{setting_name}, {student} of {first}, {row.title}, seed {seed}")
+        out = work / "students" / file.stem
+        start = time.monotonic()
+        api.apply([Step(options, out)], folders[first], DataConfig(source=setting.data), seed)
+        return _answered(out, setting, file, time.monotonic() - start)
+    return _read(file)
+
+
+def _options(setting: Setting, row: Row, first: str, student: str, folders: dict[str, Path]) -> Distill:
+    others = tuple(str(folder) for name, folder in folders.items() if name != first)
+    return Distill(
+        student=student,
+        teachers=others if row.ensemble else (),
+        unlabelled=setting.unlabelled if row.unlabelled else None,
+        epochs=row.epochs,
+        **{"learning_rate": 1e-4, "batch_size": 32, "dropout": 0, **row.options},
+    )
+
+
+def _answered(folder: Path, setting: Setting, file: Path, seconds: float) -> Cell:
+    """Answer the test set and keep that; the model itself is no longer needed."""
+    if not file.exists():
+        artifact = load(folder)
+        test = load_data(DataConfig(source=setting.data)).aligned(artifact.task).test
+        encoded = encode(test, artifact.tokenizer, artifact.task)
+        answers = predict(artifact.model, encoded, artifact.tokenizer)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(".tmp.npz")
+        np.savez(partial, answers=answers, targets=np.asarray(test["label"], np.float32), seconds=seconds)
+        partial.replace(file)
+    return _read(file)
+
+
+def _read(file: Path) -> Cell:
+    with np.load(file, allow_pickle=False) as stored:
+        return Cell(stored["answers"], stored["targets"], float(stored["seconds"]))
+
+
+def score(found: Cell, metric: str) -> float:
+    """Return the accuracy in percent, or Spearman's correlation."""
+    if metric == "accuracy":
+        return 100 * float((found.answers.argmax(-1) == found.targets).mean())
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(found.answers.reshape(-1), found.targets).statistic)
+
+
+def summary(setting_name: str, student: str, row: str, seed: int, found: Cell) -> str:
+    """Return one line for the log."""
+    metric = SETTINGS[setting_name].metric
+    return json.dumps([setting_name, student, row, seed, round(score(found, metric), 4), round(found.seconds)])
