@@ -22,35 +22,36 @@ from transformers import (
 from compress.display import progress
 from compress.hardware import fast_bf16
 from compress.tasks import Task
+from compress.tasks.evaluate import score
+from compress.tasks.kind import Encoded
 from compress.training.config import TrainingPass
 from compress.training.examples import Collator, Examples
 
 if TYPE_CHECKING:
     from compress.passes.base import Context
 
-# (logits (B, L), labels (B,), teacher logits (B, L) or None) -> scalar
+# (answers (B, L) or (B, T, L), labels, teacher's answers or None) -> scalar
 Objective = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 class TaskObjective(nn.Module):
-    """Cross-entropy of the labels, or their squared error for regression; mean over the batch."""
+    """The task's own loss of the labels; see `Task.loss`."""
 
     def __init__(self, task: Task) -> None:
         super().__init__()
+        self.task = task
         self.regression = task.kind == "regression"
 
     def forward(self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = None) -> Tensor:
-        """Return the scalar loss of logits (B, L) against labels (B,)."""
-        if self.regression:
-            return nn.functional.mse_loss(logits.squeeze(-1), labels)
-        return nn.functional.cross_entropy(logits, labels)
+        """Return the scalar loss of answers (B, L), or (B, T, L) for tokens, against labels."""
+        return self.task.loss(logits, labels)
 
 
 class ObjectiveTrainer(Trainer):
     """A Trainer whose loss is an objective over logits, labels and a teacher's logits.
 
     Args:
-        task: on the dev split, where no teacher answers, its own loss is reported.
+        task: says what the answer is, and scores the dev split.
         objective: computes the loss in float32.
         teacher: answers `teacher_inputs` during training, in eval mode and without gradients; None where
             the examples carry cached `teacher_logits` or there is no teacher.
@@ -69,7 +70,7 @@ class ObjectiveTrainer(Trainer):
         super().__init__(**arguments)
         self.objective: Objective = objective
         self.teacher, self.teacher_order = teacher, teacher_order
-        self.dev_objective = TaskObjective(task)
+        self.task = task
         self.model_accepts_loss_kwargs = False  # our loss is a mean over the batch, not over labels
         if teacher is not None:
             teacher.eval().to(self.args.device)
@@ -90,9 +91,22 @@ class ObjectiveTrainer(Trainer):
                 logits = self.teacher(**teacher_inputs).logits.float()[:, self.teacher_order]
             logits = logits.clone()
         outputs = model(**inputs)
-        objective = self.objective if model.training else self.dev_objective
-        loss = objective(outputs.logits.float(), labels, logits)
+        loss = self.objective(self.task.answer(outputs, inputs).float(), labels, logits)
         return (loss, outputs) if return_outputs else loss
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Score the dev split; unlike the Trainer's own loop it keeps no padded answers and no copy of labels."""
+        dev, tokenizer = self.eval_dataset, self.processing_class
+        assert isinstance(dev, Examples)
+        assert isinstance(tokenizer, PreTrainedTokenizerBase)
+        encoded = Encoded(list(dev.encoded), dev.labels, dev.targets, dev.parts)
+        found = score(
+            self.model, encoded, tokenizer, self.task, self.args.per_device_eval_batch_size, self.args.bf16
+        )
+        metrics = {f"eval_{name}": value for name, value in found.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
 
 
 class _ProgressBar(TrainerCallback):
@@ -181,8 +195,7 @@ def train(
         train_dataset=train_examples,
         eval_dataset=dev_examples,
         processing_class=tokenizer,
-        data_collator=Collator(tokenizer, teacher[1] if teacher else None),
-        compute_metrics=lambda result: task.metrics(_logits(result.predictions), result.label_ids),
+        data_collator=Collator(tokenizer, teacher[1] if teacher else None, task.per_token),
         callbacks=callbacks,
     )
     trainer.remove_callback(_printer())
@@ -228,10 +241,6 @@ def _is_json(path: Path) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _logits(predictions: Any) -> Any:
-    return predictions[0] if isinstance(predictions, tuple) else predictions
 
 
 def _printer() -> type[TrainerCallback]:
