@@ -63,5 +63,4 @@ class Finetune(TrainingPass):
 
 def task_of(data: TextData, max_length: int) -> Task:
     """Return the task that the data poses."""
-    kind: Literal["classification", "regression"] = "classification" if data.labels else "regression"
-    return Task(kind=kind, labels=data.labels, pair=data.pair, max_length=max_length)
+    return Task(kind=data.kind, labels=data.labels, pair=data.pair, max_length=max_length)

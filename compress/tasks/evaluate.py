@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import torch
@@ -20,6 +20,30 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from compress.artifact import Artifact
+
+
+@overload
+def predict(
+    model: PreTrainedModel,
+    encoded: Sequence[dict[str, list[int]]],
+    tokenizer: PreTrainedTokenizerBase,
+    batch_size: int = 32,
+    bf16: bool = False,
+    title: str = "predict",
+    task: None = None,
+) -> NDArray[np.float32]: ...
+
+
+@overload
+def predict(
+    model: PreTrainedModel,
+    encoded: Sequence[dict[str, list[int]]],
+    tokenizer: PreTrainedTokenizerBase,
+    batch_size: int,
+    bf16: bool,
+    title: str,
+    task: Task,
+) -> Answers: ...
 
 
 @torch.inference_mode()

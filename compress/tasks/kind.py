@@ -48,11 +48,13 @@ class Kind(ABC):
         auto_class: transformers' class that builds or loads the model.
         outputs: names of the model's outputs that make the answer, and of those of its ONNX file.
         per_token: whether there is an answer for every token.
+        outputs_per_token: whether the model's outputs have a row for every token, though the answer may not.
     """
 
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
     per_token: ClassVar[bool] = False
+    outputs_per_token: ClassVar[bool] = False
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -96,6 +98,10 @@ class Kind(ABC):
         logits: Tensor = output.logits
         return logits
 
+    def from_outputs(self, outputs: Answers) -> Answers:
+        """Return what the outputs of an exported file say, by input, as `answer` does for a model's output."""
+        return outputs
+
     @abstractmethod
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the scalar loss of answers and labels: the mean over what is labelled, 0 where nothing is."""
@@ -103,6 +109,18 @@ class Kind(ABC):
     @abstractmethod
     def metrics(self, answers: Answers, targets: Any) -> Scores:
         """Score answers, in the order of `Encoded.inputs`, against `Encoded.targets`."""
+
+
+class Counted(Kind):
+    """A kind whose main metric is a percentage: 100 times the ratio of two sums over examples."""
+
+    @abstractmethod
+    def ratio(self, answers: Answers, targets: Any) -> NDArray[np.float64]:
+        """Return numerator and denominator of each example, (N, 2); what their sums give is the main metric."""
+
+    @abstractmethod
+    def decisions(self, answers: Answers, targets: Any) -> NDArray[Any]:
+        """Return all that was decided, (D,), alike in number and order for any model: two models agree on a share."""
 
 
 def labelled_mean(losses: Tensor, labelled: Tensor) -> Tensor:

@@ -18,6 +18,11 @@ TaskKind = Literal[
 ]
 
 
+def in_percent(metric: str) -> bool:
+    """Say whether a main metric is in percent; a correlation is not, and counts in hundredths."""
+    return metric != "spearman"
+
+
 class Task(BaseModel, frozen=True, extra="forbid"):
     """What the model answers, kept end to end: in `manifest.json` and in `config.json` (`id2label`).
 
@@ -39,13 +44,17 @@ class Task(BaseModel, frozen=True, extra="forbid"):
     @property
     def rules(self) -> Kind:
         """What this kind of task does its own way."""
-        if self.kind == "classification":
-            from compress.tasks.sequence import Classification
+        if self.kind == "multilabel":
+            from compress.tasks.multilabel import MultiLabel
 
-            return Classification(self)
-        from compress.tasks.sequence import Regression
+            return MultiLabel(self)
+        if self.kind == "tokens":
+            from compress.tasks.tokens import Tokens
 
-        return Regression(self)
+            return Tokens(self)
+        from compress.tasks.sequence import Classification, Regression
+
+        return Classification(self) if self.kind == "classification" else Regression(self)
 
     @property
     def main_metric(self) -> str:

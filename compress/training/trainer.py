@@ -100,6 +100,7 @@ class ObjectiveTrainer(Trainer):
         assert isinstance(dev, Examples)
         assert isinstance(tokenizer, PreTrainedTokenizerBase)
         encoded = Encoded(list(dev.encoded), dev.labels, dev.targets, dev.parts)
+        assert isinstance(self.model, PreTrainedModel)
         found = score(
             self.model, encoded, tokenizer, self.task, self.args.per_device_eval_batch_size, self.args.bf16
         )
