@@ -25,6 +25,10 @@ from compress.tasks import Task
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+# How the names of transformers' classes with a trained head end. A masked language model is the state that most
+# encoders are published in: it counts as no head.
+_HEADS = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
+
 
 @dataclass(frozen=True)
 class Artifact:
@@ -149,12 +153,8 @@ def load(name: str | Path, task: Task | None = None, language_model: bool = Fals
         InputError: the name cannot be resolved, or the model answers another task.
         FolderError: files are missing, damaged, or do not fit the config.
     """
-    from transformers import (
-        AutoModel,
-        AutoModelForCausalLM,
-        AutoModelForSequenceClassification,
-        AutoTokenizer,
-    )
+    import transformers
+    from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
     folder = resolve_model(str(name)).path
     recorded = verify(folder)
@@ -169,7 +169,7 @@ def load(name: str | Path, task: Task | None = None, language_model: bool = Fals
         recorded.task is None and has_language_head(config) and (language_model or bool(recorded.history))
     )
     headless: Any = AutoModelForCausalLM if causal else AutoModel
-    kind = headless if recorded.task is None else AutoModelForSequenceClassification
+    kind = headless if recorded.task is None else getattr(transformers, recorded.task.rules.auto_class)
     try:
         model, info = kind.from_pretrained(
             folder,
@@ -277,9 +277,17 @@ def _check_complete(model: PreTrainedModel, info: dict[str, Any], folder: Path, 
 
 def _task_from_config(config: PretrainedConfig) -> Task | None:
     architectures = getattr(config, "architectures", None) or []
-    if not any(name.endswith("ForSequenceClassification") for name in architectures):
+    head = next((head for head in _HEADS if any(name.endswith(head) for name in architectures)), None)
+    if head is None:
         return None
+    if head == "ForQuestionAnswering":
+        return Task(kind="questions", pair=True)
+    by_id = {int(index): label for index, label in (config.id2label or {}).items()}
+    labels = tuple(by_id[index] for index in sorted(by_id))
+    if head == "ForTokenClassification":
+        return Task(kind="tokens", labels=labels, pair=False)
+    if config.problem_type == "multi_label_classification":
+        return Task(kind="multilabel", labels=labels)
     if config.num_labels == 1 or config.problem_type == "regression":
         return Task(kind="regression")
-    labels = {int(index): label for index, label in (config.id2label or {}).items()}
-    return Task(kind="classification", labels=tuple(labels[index] for index in sorted(labels)))
+    return Task(kind="classification", labels=labels)

@@ -8,24 +8,26 @@ import pytest
 import torch
 from tiny_models import logits, tiny_artifact, tiny_model, tiny_tokenizer
 
-from compress.distillation.objective import DistillationObjective
+from compress.distillation.objective import ANSWER, DistillationObjective
 from compress.distillation.objectives.soft_targets import (
     binary_divergence,
     logit_error,
     soft_target_divergence,
 )
-from compress.distillation.signals import LOGITS, Signal, answering, record
+from compress.distillation.signals import Signal, answering, record
 from compress.distillation.student import chosen_layers, layers_wanted, make_student
 from compress.errors import InputError
 from compress.tasks import Task
 from compress.tasks.labels import match_labels
 from compress.training.objective import TaskObjective
 
+NUMBER = Task(kind="regression")
+SAID = Signal("answer")
 BINARY = Task(kind="classification", labels=("negative", "positive"))
 
 
 def loss_of(objective, logits, labels, teacher, progress=0.0):
-    return objective(logits, labels, {str(LOGITS): teacher}, progress)
+    return objective(logits, labels, {ANSWER: teacher}, progress)
 
 
 def test_soft_target_loss_equals_the_formula_worked_by_hand():
@@ -34,13 +36,13 @@ def test_soft_target_loss_equals_the_formula_worked_by_hand():
     p = 1 / (1 + math.exp(-1))
     kl = p * math.log(p) + (1 - p) * math.log(1 - p) + math.log(2)
     expected = 0.75 * 4 * kl + 0.25 * math.log(2)
-    objective = DistillationObjective(TaskObjective(BINARY), kd_weight=0.75, temperature=2)
+    objective = DistillationObjective(BINARY, TaskObjective(BINARY), kd_weight=0.75, temperature=2)
     loss = loss_of(objective, torch.zeros(1, 2), torch.tensor([1]), torch.tensor([[2.0, 0.0]]))
     assert loss.item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_soft_target_loss_is_a_mean_over_the_batch():
-    objective = DistillationObjective(TaskObjective(BINARY), kd_weight=0.3, temperature=4)
+    objective = DistillationObjective(BINARY, TaskObjective(BINARY), kd_weight=0.3, temperature=4)
     student, teacher, labels = torch.randn(5, 2), torch.randn(5, 2), torch.tensor([0, 1, 1, 0, 1])
     one_by_one = [
         loss_of(objective, student[i : i + 1], labels[i : i + 1], teacher[i : i + 1]) for i in range(5)
@@ -79,13 +81,13 @@ def test_squared_error_of_logits_worked_by_hand():
 def test_weight_zero_is_the_labels_alone():
     student, labels = torch.randn(4, 2), torch.tensor([0, 1, 1, 0])
     mixed = loss_of(
-        DistillationObjective(TaskObjective(BINARY), kd_weight=0), student, labels, torch.randn(4, 2)
+        DistillationObjective(BINARY, TaskObjective(BINARY), kd_weight=0), student, labels, torch.randn(4, 2)
     )
     assert mixed.item() == pytest.approx(TaskObjective(BINARY)(student, labels).item())
 
 
 def test_regression_matches_the_teachers_number():
-    objective = DistillationObjective(TaskObjective(Task(kind="regression")), kd_weight=0.5)
+    objective = DistillationObjective(NUMBER, TaskObjective(NUMBER), kd_weight=0.5)
     # (1 − 3)² = 4 against the teacher, (1 − 2)² = 1 against the label.
     loss = loss_of(objective, torch.tensor([[1.0]]), torch.tensor([2.0]), torch.tensor([[3.0]]))
     assert loss.item() == pytest.approx(0.5 * 4 + 0.5 * 1)
@@ -93,14 +95,14 @@ def test_regression_matches_the_teachers_number():
 
 def test_an_example_without_a_label_is_taught_by_the_teacher_alone():
     student, teacher = torch.randn(3, 2), torch.randn(3, 2)
-    objective = DistillationObjective(TaskObjective(BINARY), kd_weight=0.5)
+    objective = DistillationObjective(BINARY, TaskObjective(BINARY), kd_weight=0.5)
     loss = loss_of(objective, student, torch.tensor([1, -100, -100]), teacher)
     soft = soft_target_divergence(student, teacher, 2)
     hard = TaskObjective(BINARY)(student[:1], torch.tensor([1]))
     assert loss.item() == pytest.approx((0.5 * soft + 0.5 * hard).item(), rel=1e-6)
     nobody = loss_of(objective, student, torch.full((3,), -100), teacher)
     assert nobody.item() == pytest.approx(0.5 * soft.item(), rel=1e-6)
-    numbers = TaskObjective(Task(kind="regression"))
+    numbers = TaskObjective(NUMBER)
     # Only the first has a label: (1 − 3)².
     assert numbers(torch.tensor([[1.0], [5.0]]), torch.tensor([3.0, math.nan])).item() == pytest.approx(4)
     assert numbers(torch.tensor([[1.0]]), torch.tensor([math.nan])).item() == 0
@@ -108,8 +110,10 @@ def test_an_example_without_a_label_is_taught_by_the_teacher_alone():
 
 def test_weight_and_temperature_follow_their_schedules():
     student, labels, teacher = torch.randn(4, 2), torch.tensor([0, 1, 1, 0]), torch.randn(4, 2)
-    moving = DistillationObjective(TaskObjective(BINARY), kd_weight=(1.0, 0.2), temperature=(4.0, 2.0))
-    halfway = DistillationObjective(TaskObjective(BINARY), kd_weight=0.6, temperature=3.0)
+    moving = DistillationObjective(
+        BINARY, TaskObjective(BINARY), kd_weight=(1.0, 0.2), temperature=(4.0, 2.0)
+    )
+    halfway = DistillationObjective(BINARY, TaskObjective(BINARY), kd_weight=0.6, temperature=3.0)
     loss = loss_of(moving, student, labels, teacher, progress=0.5)
     assert loss.item() == pytest.approx(loss_of(halfway, student, labels, teacher).item(), rel=1e-6)
 
@@ -125,7 +129,7 @@ def test_gradients_reach_the_student_and_never_the_teacher():
     student, teacher = torch.randn(3, 2, requires_grad=True), torch.randn(3, 2, requires_grad=True)
     for kind in ("kl", "mse"):
         student.grad = None
-        objective = DistillationObjective(TaskObjective(BINARY), kind, 0.5)
+        objective = DistillationObjective(BINARY, TaskObjective(BINARY), kind, 0.5)
         loss_of(objective, student, torch.tensor([0, 1, 0]), teacher).backward()
         assert student.grad is not None
         assert student.grad.abs().sum() > 0
@@ -184,7 +188,7 @@ def teacher(tmp_path, monkeypatch):
 
 
 SIGNALS = [
-    LOGITS,
+    SAID,
     Signal("embedding"),
     Signal("hidden", 2),
     Signal("sentence", 2),
@@ -213,12 +217,12 @@ def encoded_reviews():
 def test_cached_answers_equal_a_fresh_pass_bit_for_bit(teacher, tmp_path):
     stored = teacher.signals(reviews(), "d", SIGNALS)
     batch, places = encoded_reviews()
-    with answering(teacher.artifact.model, SIGNALS, bf16=False) as answer:
+    with answering(teacher.artifact, SIGNALS, bf16=False) as answer:
         fresh = answer(batch)
     assert len(list(tmp_path.rglob("*.npy"))) == len(SIGNALS) + 1, "and the lengths"
     lengths = batch["attention_mask"].sum(1)
     for signal in SIGNALS:
-        kept = fresh[signal] if signal == LOGITS else fresh[signal].bfloat16()
+        kept = fresh[signal] if signal == SAID else fresh[signal].bfloat16()
         for row, place in enumerate(places):
             length = int(lengths[place])
             cut = (..., slice(length), slice(length)) if signal.rows == 2 else slice(length)
@@ -226,13 +230,13 @@ def test_cached_answers_equal_a_fresh_pass_bit_for_bit(teacher, tmp_path):
             assert torch.equal(stored[signal][row], wanted), signal
     teacher.artifact.model.classifier.weight.data.zero_()  # were it asked again, it would answer otherwise
     again = teacher.signals(reviews(), "d", SIGNALS)
-    assert torch.equal(again[LOGITS][1], stored[LOGITS][1])
-    assert not torch.equal(teacher.signals(reviews(), "other data")[LOGITS][1], stored[LOGITS][1])
+    assert torch.equal(again[SAID][1], stored[SAID][1])
+    assert not torch.equal(teacher.signals(reviews(), "other data")[SAID][1], stored[SAID][1])
 
 
 def test_a_batch_of_stored_signals_is_padded_with_zeros(teacher):
     stored = teacher.signals(reviews(), "d", SIGNALS)
-    with answering(teacher.artifact.model, SIGNALS, bf16=False) as answer:
+    with answering(teacher.artifact, SIGNALS, bf16=False) as answer:
         fresh = answer(encoded_reviews()[0])
     mask = tiny_tokenizer()(list(reviews()["text"]), padding=True, return_tensors="pt")["attention_mask"]
     for signal in SIGNALS:
@@ -253,7 +257,7 @@ def test_the_signals_are_what_the_model_computes():
         Signal("sentence", 2),
         Signal("query", 1),
     }
-    with answering(model, wanted, bf16=False) as answer:
+    with answering(tiny_artifact(model), wanted, bf16=False) as answer:
         found = answer(batch)
         outputs = model(**batch, output_hidden_states=True, output_attentions=True)
     assert set(found) == wanted, "no more than that"
@@ -273,7 +277,7 @@ def test_the_signals_are_what_the_model_computes():
 def test_queries_keys_and_values_are_found_in_families(family):
     model = tiny_model(family)
     wanted = {Signal(kind, layer) for kind in ("query", "key", "value", "hidden") for layer in (0, 1)}
-    with answering(model, wanted, bf16=False) as answer:
+    with answering(tiny_artifact(model), wanted, bf16=False) as answer:
         found = answer(encoded_reviews()[0])
     tokens = encoded_reviews()[0]["input_ids"].shape
     assert set(found) == wanted
@@ -300,7 +304,7 @@ def test_a_teacher_that_answers_nan_is_refused_and_nothing_is_cached(teacher, tm
 
 def test_answers_come_in_the_order_of_the_data_whatever_the_batches(teacher):
     tokenizer = tiny_tokenizer()
-    answers = teacher.signals(reviews(), "d")[LOGITS]
+    answers = teacher.signals(reviews(), "d")[SAID]
     for row, text in enumerate(reviews()["text"]):
         alone = logits(teacher.artifact.model, dict(tokenizer(text, return_tensors="pt")))
         np.testing.assert_allclose(answers[row], alone[0].numpy(), atol=1e-5)

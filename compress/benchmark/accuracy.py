@@ -21,8 +21,11 @@ from compress.display import progress
 from compress.errors import InputError
 from compress.hardware import usable_cores
 from compress.tasks import Task
-from compress.tasks.inputs import batches, encode
+from compress.tasks.inputs import batches
+from compress.tasks.kind import Answers, Counted, Encoded, Kind
 from compress.tasks.labels import match_labels
+from compress.tasks.ragged import Ragged, offsets_of
+from compress.tasks.sequence import Classification
 
 if TYPE_CHECKING:
     import datasets
@@ -37,11 +40,15 @@ class Questions:
 
     Attributes:
         files: worker inputs.
-        order: the examples' indices in the order of the files' rows.
+        order: the inputs' indices in the order of the files' rows.
+        encoded: what the files hold, and what answers are held against.
+        rules: of the model's task.
     """
 
     files: list[Path]
     order: list[int]
+    encoded: Encoded
+    rules: Kind
 
 
 def check_test(test: datasets.Dataset) -> None:
@@ -85,7 +92,8 @@ def check_tasks(entries: Sequence[Entry], tasks: Sequence[Task], test: datasets.
             place="bench",
             remedy="Give the data that the models were trained for.",
         )
-    wrong = set(test["label"]) - set(range(len(first.labels))) if first.labels else set()
+    classes = first.kind == "classification"
+    wrong = set(test["label"]) - set(range(len(first.labels))) if classes else set()
     if wrong:
         raise InputError(
             f"the test set has the label {sorted(wrong)[0]!r}, the models answer {len(first.labels)} classes",
@@ -105,21 +113,21 @@ def write_questions(
     files: list[Path] = []
     order: list[int] = []
     arrays: dict[str, NDArray[Any]] = {}
-    encoded = encode(test, tokenizer, task)
-    for number, (indices, batch) in enumerate(batches(encoded, tokenizer, batch_size), start=1):
+    encoded = task.encode(test, tokenizer)
+    for number, (indices, batch) in enumerate(batches(encoded.inputs, tokenizer, batch_size), start=1):
         arrays |= {f"{name}.{number}": value.numpy().astype(np.int32) for name, value in batch.items()}
         order += indices
-        if number % _BATCHES_A_FILE == 0 or len(order) == len(encoded):
+        if number % _BATCHES_A_FILE == 0 or len(order) == len(encoded.inputs):
             files.append(folder / f"{len(files)}.npz")
             np.savez(files[-1], **arrays)  # type: ignore[arg-type]
             arrays = {}
-    return Questions(files, order)
+    return Questions(files, order, encoded, task.rules)
 
 
 def collect_answers(
     workers: Sequence[Worker], questions: Sequence[Questions], config: BenchConfig, folder: Path
-) -> list[Floats]:
-    """Have each worker answer its questions and return logits (examples, labels), in the data's order.
+) -> list[Answers]:
+    """Have each worker answer its questions and return the answers in the data's order.
 
     Nothing is timed here, so as many workers run at once as the cores allow with their threads pinned.
     """
@@ -148,41 +156,48 @@ def _answer(folder: Path, index: int, file: int) -> Path:
     return folder / f"answers-{index}-{file}.npy"
 
 
-def _gather(folder: Path, index: int, asked: Questions) -> Floats:
+def _gather(folder: Path, index: int, asked: Questions) -> Answers:
     rows = np.concatenate([np.load(_answer(folder, index, file)) for file in range(len(asked.files))])
-    logits = np.empty(rows.shape, np.float64)
-    logits[asked.order] = rows
-    return logits
+    if not asked.rules.outputs_per_token:
+        logits = np.empty(rows.shape, np.float64)
+        logits[asked.order] = rows
+        return asked.rules.from_outputs(logits)
+    lengths = [len(row["input_ids"]) for row in asked.encoded.inputs]
+    answered = Ragged(rows, offsets_of([lengths[i] for i in asked.order]))
+    place = {example: number for number, example in enumerate(asked.order)}
+    return asked.rules.from_outputs(Ragged.of([answered[place[i]] for i in range(len(lengths))]))
 
 
 def score(
     entries: Sequence[Entry],
-    logits: Sequence[Floats],
+    answers: Sequence[Answers],
     tasks: Sequence[Task],
-    labels: Sequence[Any],
+    targets: Sequence[Any],
+    examples: int,
     seed: int,
 ) -> list[Accuracy]:
     """Score every entry and compare it, example by example, with the first.
 
     Args:
         entries: who answered.
-        logits: (examples, labels or 1) of each.
+        answers: of each.
         tasks: of each; class columns are matched to the first task's by label name.
-        labels: the truth: class ids in the first task's order, or numbers.
+        targets: the truth as each model's task has it, with class ids in the first task's order.
+        examples: how many there are.
         seed: of the bootstrap, alike for all, which pairs its samples.
     """
-    task, truth = tasks[0], np.asarray(labels)
-    aligned = [_align(*each, task) for each in zip(entries, logits, tasks, strict=True)]
-    compare = _classification if task.kind == "classification" else _regression
+    task = tasks[0]
+    aligned = [_align(*each, task) for each in zip(entries, answers, tasks, strict=True)]
+    first = aligned[0], targets[0]
     results: list[Accuracy] = []
-    for entry, values in zip(entries, aligned, strict=True):
-        metrics = task.metrics(values.astype(np.float32), truth)
-        interval, agreement, difference = compare(values, aligned[0], truth, seed)
+    for entry, values, truth in zip(entries, aligned, targets, strict=True):
+        metrics = task.metrics(values, truth)
+        interval, agreement, difference = _compare(task.rules, (values, truth), first, seed)
         results.append(
             Accuracy(
                 name=entry.target.name,
                 runtime=entry.runtime,
-                examples=len(truth),
+                examples=examples,
                 metric=Metric(name=task.main_metric, value=metrics[task.main_metric], ci95=interval),
                 metrics=metrics,
                 agreement_with_first=agreement,
@@ -193,14 +208,40 @@ def score(
 
 
 Compared = tuple[statistics.Interval, float, Difference]
+Answered = tuple[Answers, Any]  # answers and targets
 
 
-def _align(entry: Entry, logits: Floats, own: Task, task: Task) -> Floats:
+def _align(entry: Entry, answers: Answers, own: Task, task: Task) -> Answers:
     """Bring class columns into the first task's order."""
-    return logits[:, match_labels(own.labels, task.labels, f"bench: {entry}")] if task.labels else logits
+    if not task.labels:
+        return answers
+    order = match_labels(own.labels, task.labels, f"bench: {entry}")
+    return answers.columns(order) if isinstance(answers, Ragged) else answers[:, order]
 
 
-def _classification(logits: Floats, first: Floats, truth: NDArray[Any], seed: int) -> Compared:
+def _compare(rules: Kind, own: Answered, first: Answered, seed: int) -> Compared:
+    if isinstance(rules, Counted):
+        return _counted(rules, own, first, seed)
+    truth = np.asarray(own[1])
+    if isinstance(rules, Classification):
+        return _classification(np.asarray(own[0]), np.asarray(first[0]), truth)
+    return _regression(np.asarray(own[0]), np.asarray(first[0]), truth, seed)
+
+
+def _counted(rules: Counted, own: Answered, first: Answered, seed: int) -> Compared:
+    counts, reference = rules.ratio(*own), rules.ratio(*first)
+    ours, theirs = (statistics.ratio_resamples(side, seed) for side in (counts, reference))
+    difference = Difference(
+        value=100 * float(statistics.ratio(counts) - statistics.ratio(reference)),
+        ci95=statistics.percentile_interval(100 * (ours - theirs)),
+        p_value=statistics.bootstrap_p_value(ours - theirs),
+        test="paired bootstrap",
+    )
+    agreement = 100 * float((rules.decisions(*own) == rules.decisions(*first)).mean())
+    return statistics.percentile_interval(100 * ours), agreement, difference
+
+
+def _classification(logits: Floats, first: Floats, truth: NDArray[Any]) -> Compared:
     answer, reference = logits.argmax(-1), first.argmax(-1)
     right, expected = answer == truth, reference == truth
     won, lost = int((right & ~expected).sum()), int((~right & expected).sum())

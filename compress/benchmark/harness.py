@@ -153,8 +153,10 @@ def _score(
             tokenizer = AutoTokenizer.from_pretrained(target.folder, local_files_only=True)
             asked[target] = write_questions(test, tokenizer, task, config.accuracy_batch_size, folder)
     questions = [asked[entry.target] for entry in entries]
-    logits = collect_answers([workers[i] for i in scored], questions, config, work)
-    return dict(zip(scored, score(entries, logits, tasks, test["label"], seed), strict=True))
+    answers = collect_answers([workers[i] for i in scored], questions, config, work)
+    # Class ids of the data are in the first task's order, which answers are brought into.
+    targets = [each.encoded.targets for each in questions]
+    return dict(zip(scored, score(entries, answers, tasks, targets, len(test), seed), strict=True))
 
 
 def _rows(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress.benchmark.report import Report, Row
 from compress.benchmark.tables import entry_rows, number, shape_name, speedup_text
+from compress.tasks import in_percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,7 +94,7 @@ def _scatter(report: Report, rows: Sequence[Row], costs: Sequence[float], label:
         axes.plot([], [], _MARKERS[runtime], color=_RUNTIMES[runtime], markersize=7, label=runtime)
     axes.margins(x=0.16, y=0.1)
     axes.set_xlabel(label)
-    unit = ", %" if points[0][2].name == "accuracy" else ""
+    unit = ", %" if in_percent(points[0][2].name) else ""
     axes.set_ylabel(points[0][2].name + unit)
     _round_ticks(axes)
     axes.grid(color=_GRID, linewidth=0.8)

@@ -52,7 +52,7 @@ class Difference(BaseModel, frozen=True, extra="forbid"):
     """A model's main metric minus the first's, on the same examples.
 
     `test` names what gave the p-value: McNemar's exact test with Agresti & Min's interval for accuracy, a
-    paired bootstrap for correlations.
+    paired bootstrap for correlations and F1.
     """
 
     value: float
@@ -74,8 +74,8 @@ class Accuracy(BaseModel, frozen=True, extra="forbid"):
         examples: number of test examples.
         metric: the main metric.
         metrics: all metrics of the task.
-        agreement_with_first: percent of answers that are the first entry's; for regression Pearson's
-            correlation of the two models' answers, in [-1, 1].
+        agreement_with_first: percent of answers (classes, single labels, tags of words) that are the first entry's;
+            for regression Pearson's correlation of the two models' answers, in [-1, 1].
         difference_with_first: the main metric against the first entry's; None for the first itself.
     """
 

@@ -150,6 +150,23 @@ def spearman_resamples(answers: Floats, targets: Floats, seed: int, resamples: i
     return out
 
 
+def ratio(counts: Floats) -> Floats:
+    """Return the ratio of the sums of numerators and denominators (…, examples, 2); 0 where there is nothing."""
+    above, below = np.moveaxis(counts.sum(-2), -1, 0)
+    result: Floats = np.divide(above, below, out=np.zeros_like(below), where=below > 0)
+    return result
+
+
+def ratio_resamples(counts: Floats, seed: int, resamples: int = RESAMPLES) -> Floats:
+    """Return `ratio` of counts (examples, 2) on bootstrap samples of the examples, drawn as `spearman_resamples`."""
+    rng = np.random.default_rng(seed)
+    out = np.empty(resamples)
+    for start in range(0, resamples, _SLICE):
+        draws = rng.integers(len(counts), size=(min(_SLICE, resamples - start), len(counts)))
+        out[start : start + len(draws)] = ratio(counts[draws])
+    return out
+
+
 def percentile_interval(resampled: Floats, confidence: float = CONFIDENCE) -> Interval:
     """Return the percentile interval of bootstrap results (Efron & Tibshirani 1993, section 13.3)."""
     low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from compress.benchmark.report import Accuracy, Difference, Metric, Ratio, Report, Row
+from compress.tasks import in_percent
 
 
 @dataclass(frozen=True)
@@ -154,13 +155,13 @@ def _accuracy_cells(accuracy: Accuracy | None) -> list[str]:
         return ["–", "–", "–"]
     name = accuracy.metric.name
     agreement = accuracy.agreement_with_first
-    agree = f"{agreement:.1f}%" if name == "accuracy" else f"r {agreement:.3f}"
+    agree = f"{agreement:.1f}%" if in_percent(name) else f"r {agreement:.3f}"
     return [metric_text(accuracy.metric), difference_text(accuracy.difference_with_first, name), agree]
 
 
 def _digits(metric: str) -> int:
     """Percent have one decimal, correlations three."""
-    return 1 if metric == "accuracy" else 3
+    return 1 if in_percent(metric) else 3
 
 
 def widths(table: Table) -> Sequence[int]:

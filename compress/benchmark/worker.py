@@ -92,10 +92,15 @@ class Handler:
             gc.enable()
 
     def do_predict(self, inputs: str, outputs: str) -> dict[str, int]:
-        """Write the answers to all batches, one under the other, as a `.npy` file."""
-        answers = np.concatenate([self.engine.predict(batch) for batch in read_batches(inputs)])
-        np.save(outputs, answers)
-        return {"examples": len(answers)}
+        """Write the answers to all batches, rows of inputs or of tokens one under the other, as a `.npy` file."""
+        answers, examples = [], 0
+        for batch in read_batches(inputs):
+            answer = self.engine.predict(batch)
+            # Of what is said of tokens, padding is left out.
+            answers.append(answer[batch["attention_mask"] == 1] if answer.ndim == 3 else answer)
+            examples += len(answer)
+        np.save(outputs, np.concatenate(answers))
+        return {"examples": examples}
 
     def do_memory(self) -> dict[str, int]:
         """Report the highest resident memory since the process began."""

@@ -67,9 +67,7 @@ def calibration(
     """
     task = artifact.manifest.task
     if task is None:
-        task = Task(
-            kind="classification" if data.labels else "regression", labels=data.labels, pair=data.pair
-        )
+        task = Task(kind=data.kind, labels=data.labels, pair=data.pair)
     else:
         data = data.aligned(task)
     split, tokenizer = data.train, artifact.tokenizer

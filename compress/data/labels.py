@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from compress.data.config import Task
 from compress.data.table import Table
 from compress.errors import InputError
+from compress.tasks import TaskKind
 
 _MOST_INT_CLASSES = 30  # distinct whole numbers up to which they are taken for classes
 _MISSING_WORDS = {"na", "n/a", "nan", "null", "none"}  # missing only where all other values are numbers
@@ -21,12 +21,12 @@ class Labels:
     """Labels of every split, aligned with its rows.
 
     Args:
-        values: class ids (int) or scores (float) by split.
+        values: class ids (int), scores (float) or lists of class ids by split.
         names: class names by id; empty for scores.
         notes: what was decided.
     """
 
-    values: Mapping[str, Sequence[int] | Sequence[float]]
+    values: Mapping[str, Sequence[Any]]
     names: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -38,7 +38,7 @@ def is_missing(value: Any, class_names: Sequence[str] = ()) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value)) or value == ""
 
 
-def read_labels(tables: Mapping[str, Table], column: str, task: Task | None) -> Labels:
+def read_labels(tables: Mapping[str, Table], column: str, task: TaskKind | None) -> Labels:
     """Turn the label column of every split into class ids or scores.
 
     Strings become sorted class names (numerically where all are whole numbers), booleans
@@ -161,8 +161,8 @@ def _classes(raw: Mapping[str, Sequence[Any]], values: Sequence[Any], column: st
         raise InputError(
             f"column {column!r} holds no classes: its values are {found}",
             place=place,
-            remedy="A class is a string, a whole number or true/false, of one kind in all rows; a list of "
-            "classes (multi-label) is not supported",
+            remedy="A class is a string, a whole number or true/false, of one kind in all rows; rows of several "
+            "classes are task: multilabel",
         )
     ids = {value: number for number, value in enumerate(distinct)}
     encoded = {split: [ids[value] for value in column_values] for split, column_values in raw.items()}

@@ -1,19 +1,21 @@
-"""`load_data`: find the source, choose columns, read labels, complete the splits."""
+"""`load_data`: find the source, read its rows, complete the splits."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from compress.data.columns import Columns, detect_columns
 from compress.data.config import DataConfig, TextData
 from compress.data.duplicates import bare, text_key
-from compress.data.labels import Labels, is_missing, read_labels
+from compress.data.rows import Row, Rows
+from compress.data.sequence import read_sequence
 from compress.data.splits import CUTS, FEWEST_ROWS, SEED, cut, share
 from compress.data.table import Table
+from compress.data.tokens import read_tokens, shows_tokens
 from compress.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,11 +23,11 @@ if TYPE_CHECKING:
 
 
 def load_data(config: DataConfig) -> TextData:
-    """Load text data for classification or regression from wherever it is.
+    """Load text data from wherever it is.
 
     Args:
-        config: the source, and any column that should not be detected. A source is tried as a local file or
-            folder, then as packaged data, then as a hub data set.
+        config: the source, and any column or task that should not be detected. A source is tried as a local file
+            or folder, then as packaged data, then as a hub data set.
 
     Returns:
         Train, validation and test in one form; what was detected or cut stands in `notes`.
@@ -35,22 +37,27 @@ def load_data(config: DataConfig) -> TextData:
             says where and how to settle it.
     """
     tables, notes = _read(config.source)
-    columns = detect_columns(tables["train"], config)
-    tables, dropped = _usable(tables, columns)
-    labels = read_labels(tables, columns.label, config.task)
-    given = {split: _rows(table, columns, labels, split) for split, table in tables.items()}
-    rows, cut_notes = _complete_splits(given, tables["train"].place, by_class=bool(labels.names))
+    found = _rows(tables, config)
+    rows, cut_notes = _complete_splits(found, tables["train"].place)
     overlap = _overlap(rows)
     return TextData(
         name=config.source,
-        train=_dataset(rows["train"], labels),
-        validation=_dataset(rows["validation"], labels),
-        test=_dataset(rows["test"], labels),
-        labels=labels.names,
-        pair=columns.text_pair is not None,
-        fingerprint=_fingerprint(rows, labels),
-        notes=(*notes, *columns.notes, *labels.notes, *dropped, *cut_notes, *overlap),
+        train=_dataset(rows["train"], found),
+        validation=_dataset(rows["validation"], found),
+        test=_dataset(rows["test"], found),
+        labels=found.names,
+        pair=rows["train"][0][1] is not None,
+        fingerprint=_fingerprint(rows, found),
+        notes=(*notes, *found.notes, *cut_notes, *overlap),
+        kind=found.kind,
     )
+
+
+def _rows(tables: Mapping[str, Table], config: DataConfig) -> Rows:
+    """Read the tables in the form that the task needs, or that their columns show."""
+    if config.task == "tokens" or (config.task is None and shows_tokens(tables["train"], config)):
+        return read_tokens(tables, config)
+    return read_sequence(tables, config)
 
 
 def _read(source: str) -> tuple[dict[str, Table], tuple[str, ...]]:
@@ -69,62 +76,11 @@ def _read(source: str) -> tuple[dict[str, Table], tuple[str, ...]]:
     return read_hub(source)
 
 
-def _usable(tables: Mapping[str, Table], columns: Columns) -> tuple[dict[str, Table], tuple[str, ...]]:
-    """Without splits that nobody labelled; rows of published data with no text or label are dropped."""
-    kept, notes = {}, []
-    for split, table in tables.items():
-        names = table.class_names.get(columns.label, ())
-        values = table.columns.get(columns.label) or [None] * table.rows
-        # Benchmarks publish test splits with -1 in place of every label.
-        placeholder = all(value == -1 for value in values)
-        unlabelled = [placeholder or is_missing(value, names) for value in values]
-        if split != "train" and all(unlabelled):
-            notes.append(f"{split}: not used, it has no labels")
-            continue
-        bad = _without_text(table, columns)
-        if bad and table.editable:
-            raise InputError(
-                f"{len(bad)} of {table.rows} rows have no text ({table.where(bad)})",
-                place=table.place,
-                remedy=f"Fill in or delete those rows; the text column is {columns.text!r}",
-            )
-        if not table.editable and (bad or any(unlabelled)):
-            empty = set(bad)
-            good = [row for row in range(table.rows) if row not in empty and not unlabelled[row]]
-            dropped = table.rows - len(good)
-            notes.append(f"{split}: {dropped} of {table.rows} rows without text or label dropped")
-            if not good:
-                raise InputError("no row has both text and label", place=table.place)
-            table = table.select(good)
-        kept[split] = table
-    return kept, tuple(notes)
-
-
-def _without_text(table: Table, columns: Columns) -> list[int]:
-    bad = set()
-    for name in filter(None, (columns.text, columns.text_pair)):
-        values = table.column(name)
-        wrong = next((row for row, value in enumerate(values) if not isinstance(value, str | None)), None)
-        if wrong is not None:
-            raise InputError(
-                f"column {name!r} holds a {type(values[wrong]).__name__} where text should be "
-                f"({table.where([wrong])})",
-                place=table.place,
-                remedy="Set text: to a column of strings in the recipe's data",
-            )
-        bad |= {row for row, value in enumerate(values) if not (value or "").strip()}
-    return sorted(bad)
-
-
-Row = tuple[str, str | None, int | float]
-
-
-def _complete_splits(
-    given: Mapping[str, list[Row]], place: str, *, by_class: bool
-) -> tuple[dict[str, list[Row]], tuple[str, ...]]:
+def _complete_splits(found: Rows, place: str) -> tuple[dict[str, list[Row]], tuple[str, ...]]:
     """Cut what is missing from train; a lone validation split serves as the test."""
     notes = []
-    done = dict(given)
+    done = dict(found.splits)
+    by_class = found.kind == "classification"
     if "test" not in done and "validation" in done:
         done["test"] = done.pop("validation")
         notes.append("test: the source's validation split, as it has no labelled test split")
@@ -146,40 +102,52 @@ def _complete_splits(
     return done, tuple(notes)
 
 
-def _rows(table: Table, columns: Columns, labels: Labels, split: str) -> list[Row]:
-    pairs = table.column(columns.text_pair) if columns.text_pair else [None] * table.rows
-    return list(zip(table.column(columns.text), pairs, labels.values[split], strict=True))
-
-
-def _dataset(rows: Sequence[Row], labels: Labels) -> datasets.Dataset:
+def _dataset(rows: Sequence[Row], found: Rows) -> datasets.Dataset:
     import datasets
 
-    columns: dict[str, list[object]] = {"text": [row[0] for row in rows]}
-    features = {"text": datasets.Value("string")}
+    texts = [row[0] for row in rows]
+    columns: dict[str, list[Any]] = {
+        "text": [text if isinstance(text, str) else " ".join(text) for text in texts]
+    }
+    features: dict[str, Any] = {"text": datasets.Value("string")}
     if rows[0][1] is not None:
         columns["text_pair"] = [row[1] for row in rows]
         features["text_pair"] = datasets.Value("string")
+    if found.kind == "tokens":
+        columns["tokens"] = [list(text) for text in texts]
+        features["tokens"] = datasets.List(datasets.Value("string"))
     columns["label"] = [row[2] for row in rows]
-    features["label"] = datasets.Value("int64" if labels.names else "float32")
+    features["label"] = _label_feature(found)
     return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
 
 
-def _fingerprint(rows: Mapping[str, Sequence[Row]], labels: Labels) -> str:
+def _label_feature(found: Rows) -> Any:
+    import datasets
+
+    if found.kind in ("multilabel", "tokens"):
+        return datasets.List(datasets.Value("int64"))
+    return datasets.Value("int64" if found.names else "float32")
+
+
+def _fingerprint(rows: Mapping[str, Sequence[Row]], found: Rows) -> str:
     digest = hashlib.sha256()
 
     def add(text: str) -> None:
         data = text.encode("utf-8", "surrogatepass")
         digest.update(struct.pack("<q", len(data)) + data)
 
-    for name in labels.names:
+    for name in found.names:
         add(name)
     for split in ("train", "validation", "test"):
         add(split)
         for text, pair, label in rows[split]:
-            add(text)
+            add(text if isinstance(text, str) else json.dumps(text))
             if pair is not None:
                 add(pair)
-            digest.update(struct.pack("<q", int(label)) if labels.names else struct.pack("<f", label))
+            if isinstance(label, int | float):
+                digest.update(struct.pack("<q", int(label)) if found.names else struct.pack("<f", label))
+            else:
+                add(json.dumps(label))
     return digest.hexdigest()
 
 
@@ -197,4 +165,5 @@ def _overlap(rows: Mapping[str, Sequence[Row]]) -> tuple[str, ...]:
 
 
 def _texts(row: Row) -> tuple[str, ...]:
-    return row[:1] if row[1] is None else (row[0], row[1])
+    first = row[0] if isinstance(row[0], str) else " ".join(row[0])
+    return (first,) if row[1] is None else (first, row[1])

@@ -108,9 +108,10 @@ def _table(split: object, place: str, editable: bool) -> Table:
 
     assert isinstance(split, datasets.Dataset)
     arrow = split.with_format("arrow")[:]
+    kinds = {name: getattr(feature, "feature", feature) for name, feature in split.features.items()}
     class_names = {
         name: tuple(feature.names)
-        for name, feature in split.features.items()
+        for name, feature in kinds.items()
         if isinstance(feature, datasets.ClassLabel) and feature.names
     }
     columns = {name: arrow.column(name).to_pylist() for name in split.column_names}

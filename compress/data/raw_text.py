@@ -37,7 +37,7 @@ def _beside_movie_reviews(folder: Path) -> Iterator[str]:
 
 
 def _brown(folder: Path) -> Iterator[str]:
-    yield from map(" ".join, read_brown(folder).tokens)
+    yield from map(" ".join, read_brown(folder).column("tokens"))
 
 
 _SOURCES: dict[str, tuple[str, Callable[[Path], Iterator[str]]]] = {

@@ -73,6 +73,9 @@ class AnswersColumn:
     values: NDArray[np.float32]
     rows: NDArray[np.int64]
 
+    def __len__(self) -> int:
+        return len(self.rows)
+
     def __getitem__(self, index: int) -> Tensor:
         return torch.from_numpy(self.values[self.rows[index]])
 

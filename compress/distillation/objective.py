@@ -13,17 +13,18 @@ from torch import Tensor, nn
 from compress.distillation.alignment import NOWHERE, take
 from compress.distillation.objectives.base import Inside, Pair
 from compress.distillation.objectives.loss import InsideLoss
-from compress.distillation.objectives.soft_targets import logit_error, soft_target_divergence
 from compress.distillation.schedule import Schedule, value_at
-from compress.distillation.signals import LOGITS, Signal, attention_maps, record
+from compress.distillation.signals import Signal, attention_maps, record
+from compress.distillation.soft import soft_loss
 from compress.training.objective import Objective
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-POSITIONS = (
-    "positions"  # of each student token's counterpart in the teacher's tokens, a column of the examples
-)
+    from compress.tasks import Task
+
+ANSWER = "answer"  # the teachers', in the student's label order; a column of the examples
+POSITIONS = "positions"  # where each of the student's tokens stands in the teacher's; another column
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,10 @@ class DistillationObjective(Objective):
 
         loss = w · soft(teacher, student) + (1 − w) · hard(labels, student) + Σ_k w_k · inside_k
 
-    Soft is `soft_target_divergence` or `logit_error`; for regression the squared error against the teacher's
-    number. An example without a label takes part in all but the hard term, whose mean is over the others.
+    Soft is `soft_loss`. An example without a label takes part in all but the hard term, whose mean is over the others.
 
     Args:
+        task: what is answered.
         hard: the labels' loss.
         logits: `kl` or `mse`.
         kd_weight: w.
@@ -53,6 +54,7 @@ class DistillationObjective(Objective):
 
     def __init__(
         self,
+        task: Task,
         hard: Objective,
         logits: Literal["kl", "mse"] = "kl",
         kd_weight: Schedule = 0.5,
@@ -60,7 +62,7 @@ class DistillationObjective(Objective):
         parts: Sequence[Part] = (),
     ) -> None:
         super().__init__()
-        self.hard, self.kind = hard, logits
+        self.task, self.hard, self.kind = task, hard, logits
         self.kd_weight, self.temperature, self.parts = kd_weight, temperature, tuple(parts)
         self.losses = nn.ModuleList(part.loss for part in parts)
         self.inside: Mapping[Signal, Tensor] = {}
@@ -72,21 +74,19 @@ class DistillationObjective(Objective):
         with attention_maps(model, wanted) as options, record(model, wanted) as self.inside:
             yield options
 
-    def forward(self, logits: Tensor, labels: Tensor, targets: Mapping[str, Any], progress: float) -> Tensor:
-        """Return the scalar loss; `targets` holds the teacher's signals by name, in its own tokens."""
-        teacher = targets[str(LOGITS)].float()
+    def forward(self, answer: Tensor, labels: Tensor, targets: Mapping[str, Any], progress: float) -> Tensor:
+        """Return the scalar loss; `targets` holds the teachers' answer and the first one's signals, in its tokens."""
+        teacher, aligned = targets[ANSWER].float(), None
+        if self.task.per_token:
+            teacher, aligned = take(teacher, targets[POSITIONS], 1), targets[POSITIONS] != NOWHERE
         weight = value_at(self.kd_weight, progress)
-        loss: Tensor = weight * self._soft(logits, teacher, value_at(self.temperature, progress))
-        loss = loss + (1 - weight) * self.hard(logits, labels, targets, progress)
+        temperature = value_at(self.temperature, progress)
+        soft = soft_loss(self.task, self.kind, answer, teacher, labels, aligned, temperature)
+        loss: Tensor = weight * soft + (1 - weight) * self.hard(answer, labels, targets, progress)
         for part in self.parts:
             matched = part.loss(*compared(part, targets, self.inside))
             loss = loss + value_at(part.options.weight, progress) * matched
         return loss
-
-    def _soft(self, logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        if self.kind == "mse" or logits.shape[-1] == 1:
-            return logit_error(logits, teacher)
-        return soft_target_divergence(logits, teacher, temperature)
 
 
 def compared(

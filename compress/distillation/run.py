@@ -15,17 +15,17 @@ from torch import Tensor
 from compress.distillation.alignment import NOWHERE, align_tokens
 from compress.distillation.answers import Answers
 from compress.distillation.ensemble import Ensemble
-from compress.distillation.objective import POSITIONS, DistillationObjective, Part, compared
+from compress.distillation.objective import ANSWER, POSITIONS, DistillationObjective, Part, compared
 from compress.distillation.objectives.base import Inside
 from compress.distillation.schedule import Schedule
-from compress.distillation.signals import LOGITS, Signal, answering, layer_list
+from compress.distillation.signals import Signal, answering, layer_list
 from compress.distillation.teacher import Teacher
 from compress.distillation.transfer import TransferPart, examples_of, joined
 from compress.errors import InputError
 from compress.tasks.inputs import encode, pad
 from compress.tasks.labels import match_labels
 from compress.training.examples import Collator, Examples
-from compress.training.objective import TaskObjective
+from compress.training.objective import label_objective
 from compress.training.trainer import LiveTeacher, train
 
 if TYPE_CHECKING:
@@ -93,17 +93,18 @@ def distil(
             examples.targets |= _cached_columns(teachers, weights, parts, student, inside)
         else:
             live = _live(stack, teachers, weights, parts, student, inside, examples)
-        if any(signal.rows for signal in inside):
+        if student.task.per_token or any(signal.rows for signal in inside):
             assert isinstance(teachers[0], Teacher)
             examples.targets[POSITIONS] = _positions(parts, teachers[0].artifact, student)
         objective = DistillationObjective(
-            TaskObjective(student.task, options.label_smoothing),
+            student.task,
+            label_objective(student.task, options, examples.labels),
             matching.logits,
             matching.kd_weight,
             matching.temperature,
             _parts(matching.inside, teachers[0], student, examples, live, context.seed),
         )
-        dev = Examples.of(data.validation, student.tokenizer, student.task)
+        dev = student.task.encode(data.validation, student.tokenizer)
         train(student, examples, dev, objective, options, context, live, title="distil")
 
 
@@ -148,18 +149,18 @@ def _cached_columns(
     columns: dict[str, Any] = {}
     for number, teacher in enumerate(teachers):
         if isinstance(teacher, Answers):
-            logits.append(joined([teacher.of(part.data) for part in parts], parts))
+            logits.append(joined([teacher.of(part.data) for part in parts]))
             continue
-        wanted = {LOGITS} | (inside if number == 0 else set())
+        wanted = inside if number == 0 else set()
         found = [teacher.signals(part.data, part.fingerprint, wanted) for part in parts]
-        logits.append(joined([each[LOGITS] for each in found], parts))
+        logits.append(joined([each[teacher.answer] for each in found]))
         if number == 0:
-            columns = {str(signal): joined([each[signal] for each in found], parts) for signal in inside}
-    return columns | {str(LOGITS): Ensemble(logits, _orders(teachers, student), weights)}
+            columns = {str(signal): joined([each[signal] for each in found]) for signal in inside}
+    return columns | {ANSWER: Ensemble(logits, _orders(teachers, student), weights)}
 
 
 @dataclass(frozen=True)
-class _Inputs:
+class _TeacherInputs:
     """What the teachers read, for those that answer during the training."""
 
     encoded: Sequence[Sequence[dict[str, list[int]]]]
@@ -189,13 +190,13 @@ def _live(
             "a teacher that is no model cannot answer at every step", place="cache", remedy="Leave cache on."
         )
     encoded = [
-        joined([encode(part.data, each.artifact.tokenizer, each.artifact.task) for part in parts], parts)
+        joined([encode(part.data, each.artifact.tokenizer, each.artifact.task) for part in parts])
         for each in models
     ]
-    examples.targets[TEACHER_INPUTS] = _Inputs(encoded, [each.artifact.tokenizer for each in models])
+    examples.targets[TEACHER_INPUTS] = _TeacherInputs(encoded, [each.artifact.tokenizer for each in models])
     asked = [
         stack.enter_context(
-            answering(each.artifact.model, {LOGITS} | (inside if number == 0 else set()), each.bf16)
+            answering(each.artifact, {each.answer} | (inside if number == 0 else set()), each.bf16)
         )
         for number, each in enumerate(models)
     ]
@@ -203,9 +204,10 @@ def _live(
 
     def answer(batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         found = [ask(batch) for ask, batch in zip(asked, batches, strict=True)]
-        logits = [w * each[LOGITS][..., o] for w, each, o in zip(weights, found, orders, strict=True)]
+        said = [each.pop(model.answer) for each, model in zip(found, models, strict=True)]
+        logits = [w * each[..., order] for w, each, order in zip(weights, said, orders, strict=True)]
         targets = {str(signal): value for signal, value in found[0].items()}
-        return targets | {str(LOGITS): torch.stack(logits).sum(0)}
+        return targets | {ANSWER: torch.stack(logits).sum(0)}
 
     return answer
 
@@ -242,7 +244,9 @@ def _parts(
         return []
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(examples), generator=generator)[:_FIRST].tolist()
-    batch = Collator(student.tokenizer, examples.targets)([examples[index] for index in chosen])
+    batch = Collator(student.tokenizer, student.task.per_token, examples.targets)(
+        [examples[index] for index in chosen]
+    )
     targets = batch.pop("targets")
     del batch["labels"]
     if live is not None:
@@ -250,7 +254,7 @@ def _parts(
     built = []
     depths = _depths(teacher, student)
     pairs = [each.pairs(*depths) for each in inside]
-    with answering(student.model, {pair.student for some in pairs for pair in some}, bf16=False) as ask:
+    with answering(student, {pair.student for some in pairs for pair in some}, bf16=False) as ask:
         shown = ask(batch)
     for options, some in zip(inside, pairs, strict=True):
         shapes = (

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedModel
 
-Kind = Literal["logits", "embedding", "hidden", "sentence", "attention", "query", "key", "value"]
+    from compress.artifact import Artifact
+    from compress.tasks import Task
+
+Kind = Literal[
+    "answer", "token-answer", "embedding", "hidden", "sentence", "attention", "query", "key", "value"
+]
 
 
 @dataclass(frozen=True, order=True)
@@ -23,11 +28,11 @@ class Signal:
     """One thing that a model computes on its way to the answer.
 
     Attributes:
-        kind: `logits` (B, L), the answer itself; `embedding` (what the first layer reads) and `hidden` (a layer's
-            output), both (B, T, H); `sentence` (B, H), the mean of a layer's output over the tokens that are no
-            padding; `query`, `key`, `value` (B, T, D), all heads side by side; `attention` (B, heads, T, T), each
-            row of which sums to one.
-        layer: from 0; 0 for `logits` and `embedding`.
+        kind: `answer` (B, L) or `token-answer` (B, T, L), as `Task.answer` has it; `embedding` (what the first
+            layer reads) and `hidden` (a layer's output), both (B, T, H); `sentence` (B, H), the mean of a layer's
+            output over the tokens that are no padding; `query`, `key`, `value` (B, T, D), all heads side by side;
+            `attention` (B, heads, T, T), each row of which sums to one.
+        layer: from 0; 0 where there is no layer to name.
     """
 
     kind: Kind
@@ -39,10 +44,12 @@ class Signal:
     @property
     def rows(self) -> int:
         """Tokens that one row belongs to: 0 for a row an example, 1 for a row a token, 2 for a row a pair of them."""
-        return {"logits": 0, "sentence": 0, "attention": 2}.get(self.kind, 1)
+        return {"answer": 0, "sentence": 0, "attention": 2}.get(self.kind, 1)
 
 
-LOGITS = Signal("logits")
+def answer_of(task: Task) -> Signal:
+    """Return the signal that is the answer itself."""
+    return Signal("token-answer" if task.per_token else "answer")
 
 
 def layer_list(model: PreTrainedModel) -> list[Block]:
@@ -93,13 +100,13 @@ def record(model: PreTrainedModel, signals: Iterable[Signal]) -> Iterator[dict[S
 
 @contextmanager
 def answering(
-    model: PreTrainedModel, signals: Iterable[Signal], bf16: bool
+    artifact: Artifact, signals: Iterable[Signal], bf16: bool
 ) -> Iterator[Callable[[Mapping[str, Tensor]], dict[Signal, Tensor]]]:
     """Yield a function from a padded batch to the model's signals, in eval mode and without gradients.
 
     Args:
-        model: where it is, there it runs.
-        signals: what is wanted of it, logits (float32) among them or not.
+        artifact: where its model is, there it runs; its task says what the answer is.
+        signals: what is wanted of it, its answer (float32) among them or not.
         bf16: run matrix products in bfloat16 (autocast).
 
     Raises:
@@ -107,16 +114,18 @@ def answering(
     """
     import torch
 
+    model, task, own = artifact.model, artifact.task, answer_of(artifact.task)
     signals = set(signals)
-    inside = signals - {LOGITS}
+    inside = signals - {own}
     device, training = model.device, model.training
     model.eval()
     with attention_maps(model, inside) as options, record(model, inside) as recorded:
 
         def answer(batch: Mapping[str, Tensor]) -> dict[Signal, Tensor]:
+            inputs = {name: value.to(device) for name, value in batch.items()}
             with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                logits = model(**{name: value.to(device) for name, value in batch.items()}, **options).logits
-            return {**recorded, **({LOGITS: logits.float()} if LOGITS in signals else {})}
+                said = task.answer(model(**inputs, **options), inputs)
+            return {**recorded, **({own: said.float()} if own in signals else {})}
 
         try:
             yield answer

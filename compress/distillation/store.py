@@ -36,6 +36,9 @@ class Stored:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_ends", np.cumsum(self.lengths**self.rows))
 
+    def __len__(self) -> int:
+        return len(self.lengths)
+
     def __getitem__(self, index: int) -> Tensor:
         """Return (width,), (T, width) or (width, T, T): one example's, as float32 or bfloat16."""
         ends: NDArray[np.int64] = self._ends  # type: ignore[attr-defined]
@@ -70,7 +73,7 @@ class Writer:
     Args:
         path: where it is written.
         lengths: the teacher's tokens of each example.
-        signal: what it holds; logits are kept in float32, all else in bfloat16.
+        signal: what it holds; answers are kept in float32, all else in bfloat16.
     """
 
     def __init__(self, path: Path, lengths: NDArray[np.int64], signal: Signal) -> None:
@@ -82,7 +85,7 @@ class Writer:
         """Write a batch: (B, W), (B, T, W) or (B, W, T, T); `mask` (B, T) says which tokens are no padding."""
         if self.signal.rows == 2:
             values = values.permute(0, 2, 3, 1)
-        whole = self.signal.kind == "logits"
+        whole = self.signal.kind in ("answer", "token-answer")
         array = values.float() if whole else values.to(torch.bfloat16).view(torch.int16)
         batch = array.cpu().numpy()
         if self.file is None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from compress.assets import cache_root
 from compress.display import progress, say
-from compress.distillation.signals import LOGITS, Signal, answering
+from compress.distillation.signals import Signal, answer_of, answering
 from compress.distillation.store import Stored, open_stored, writing
 from compress.errors import InputError
 from compress.manifest import hash_json
@@ -41,8 +41,13 @@ class Teacher:
     content: str
     bf16: bool
 
+    @property
+    def answer(self) -> Signal:
+        """What it says."""
+        return answer_of(self.artifact.task)
+
     def signals(
-        self, data: datasets.Dataset, fingerprint: str, wanted: Iterable[Signal] = (LOGITS,)
+        self, data: datasets.Dataset, fingerprint: str, wanted: Iterable[Signal] = ()
     ) -> dict[Signal, Stored]:
         """Return what the teacher computes on a split, logits in its own label order.
 
@@ -51,7 +56,7 @@ class Teacher:
         Args:
             data: a split with "text" and, for pairs, "text_pair".
             fingerprint: hash that stands for the split's content.
-            wanted: which signals.
+            wanted: signals besides the answer.
 
         Raises:
             InputError: the teacher answers NaN or infinity, or has no such signal.
@@ -59,7 +64,7 @@ class Teacher:
         """
         key = hash_json([self.content, fingerprint, self.artifact.task.max_length, self.bf16, _BATCH])
         folder = cache_root() / "teacher" / key[:32]
-        paths = {signal: folder / f"{signal}.npy" for signal in sorted(set(wanted))}
+        paths = {signal: folder / f"{signal}.npy" for signal in sorted({self.answer, *wanted})}
         missing = {signal: path for signal, path in paths.items() if not path.exists()}
         if missing:
             self._compute(data, missing, folder / "lengths.npy")
@@ -74,13 +79,13 @@ class Teacher:
         broken = 0
         with (
             writing(dict(paths), lengths) as writers,
-            answering(self.artifact.model, paths, self.bf16) as answer,
+            answering(self.artifact, paths, self.bf16) as answer,
             progress("teacher answers", len(encoded)) as advance,
         ):
             for indices, batch in batches(encoded, self.artifact.tokenizer, _BATCH):
                 found = answer(batch)
-                if LOGITS in found:
-                    broken += int((~torch.isfinite(found[LOGITS])).flatten(1).any(-1).sum())
+                if self.answer in found:
+                    broken += int((~torch.isfinite(found[self.answer])).flatten(1).any(-1).sum())
                 for signal, writer in writers.items():
                     writer.write(indices, found[signal], batch["attention_mask"])
                 advance(len(indices))

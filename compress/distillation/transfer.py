@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compress.tasks.ragged import Ragged
 from compress.training.examples import Column, Examples
 
 if TYPE_CHECKING:
@@ -51,13 +52,20 @@ class Joined:
         return first.stack(examples)
 
 
-def joined(columns: Sequence[Any], parts: Sequence[TransferPart]) -> Any:
+def joined(columns: Sequence[Any]) -> Any:
     """Return one column over all parts."""
-    return columns[0] if len(columns) == 1 else Joined(columns, [len(part.data) for part in parts])
+    return columns[0] if len(columns) == 1 else Joined(columns, [len(column) for column in columns])
 
 
 def examples_of(parts: Sequence[TransferPart], tokenizer: PreTrainedTokenizerBase, task: Task) -> Examples:
     """Tokenize all parts; see `Examples.of`."""
     each = [Examples.of(part.data, tokenizer, task) for part in parts]
-    labels = np.concatenate([examples.labels for examples in each])
-    return Examples(joined([examples.encoded for examples in each], parts), labels)
+    if len(each) == 1:
+        return each[0]
+    ragged = [examples.labels for examples in each if isinstance(examples.labels, Ragged)]
+    labels = (
+        Ragged.of([rows[i] for rows in ragged for i in range(len(rows))])
+        if ragged
+        else np.concatenate([np.asarray(examples.labels) for examples in each])
+    )
+    return Examples(joined([examples.inputs for examples in each]), labels, each[0].parts)

@@ -35,7 +35,7 @@ class Finetune(TrainingPass):
         """Return the artifact with trained weights and, where it had none, a head for the data's task."""
         from compress.artifact import load
         from compress.training.examples import Examples
-        from compress.training.objective import TaskObjective
+        from compress.training.objective import label_objective
         from compress.training.trainer import train
 
         data = context.data
@@ -48,19 +48,13 @@ class Finetune(TrainingPass):
                     f"max_length {artifact.task.max_length}: the model has no more positions"
                 )
         tokenizer, task = artifact.tokenizer, artifact.task
-        train(
-            artifact,
-            Examples.of(data.train, tokenizer, task),
-            Examples.of(data.validation, tokenizer, task),
-            TaskObjective(task, self.label_smoothing),
-            self,
-            context,
-            title="fine-tune",
-        )
+        examples = Examples.of(data.train, tokenizer, task)
+        dev = task.encode(data.validation, tokenizer)
+        objective = label_objective(task, self, examples.labels)
+        train(artifact, examples, dev, objective, self, context, title="fine-tune")
         return artifact
 
 
 def task_of(data: TextData, max_length: int) -> Task:
     """Return the task that the data poses."""
-    kind: Literal["classification", "regression"] = "classification" if data.labels else "regression"
-    return Task(kind=kind, labels=data.labels, pair=data.pair, max_length=max_length)
+    return Task(kind=data.kind, labels=data.labels, pair=data.pair, max_length=max_length)

@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from compress.errors import InputError
 from compress.passes.base import Context, ModelPlan, Pass
 from compress.passes.recovery import recover
+from compress.tasks import in_percent
 
 if TYPE_CHECKING:
     from torch import nn
@@ -240,8 +241,7 @@ class Quantize(Pass):
         assert self.max_drop is not None
         task = artifact.task
         dev = context.data.aligned(task).validation
-        # A correlation counts in hundredths, as accuracy does.
-        points = 1 if task.kind == "classification" else 100
+        points = 1 if in_percent(task.main_metric) else 100
 
         def score(model: PreTrainedModel) -> float:
             found = evaluate(artifact.evolve(model=model), dev, "score of a candidate")

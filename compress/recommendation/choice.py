@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from compress.benchmark.report import Report, Row
 from compress.benchmark.tables import accuracy_of, entry_rows, shape_name
-
-_POINT = {"spearman": 0.01}  # a correlation is no percentage
+from compress.tasks import in_percent
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ def judge(report: Report, max_drop: float) -> list[Verdict]:
         accuracy = accuracy_of(report, rows[0])
         difference = accuracy.difference_with_first if accuracy else None
         if accuracy is not None and difference is not None:
-            point = _POINT.get(accuracy.metric.name, 1.0)
+            point = 1.0 if in_percent(accuracy.metric.name) else 0.01
             change, low, high = (value / point for value in (difference.value, *difference.ci95))
             if -change > max_drop:
                 against.append(f"{change:+.2f} points [{low:+.2f}, {high:+.2f}]")

@@ -3,20 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from compress.display import progress
-from compress.tasks.inputs import batches, encode
+from compress.tasks.inputs import batches
+from compress.tasks.kind import Answers, Encoded, Scores
+from compress.tasks.ragged import Ragged, offsets_of
+from compress.tasks.task import Task
 
 if TYPE_CHECKING:
     import datasets
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from compress.artifact import Artifact
+
+
+@overload
+def predict(
+    model: PreTrainedModel,
+    encoded: Sequence[dict[str, list[int]]],
+    tokenizer: PreTrainedTokenizerBase,
+    batch_size: int = 32,
+    bf16: bool = False,
+    title: str = "predict",
+    task: None = None,
+) -> NDArray[np.float32]: ...
+
+
+@overload
+def predict(
+    model: PreTrainedModel,
+    encoded: Sequence[dict[str, list[int]]],
+    tokenizer: PreTrainedTokenizerBase,
+    batch_size: int,
+    bf16: bool,
+    title: str,
+    task: Task,
+) -> Answers: ...
 
 
 @torch.inference_mode()
@@ -27,36 +54,63 @@ def predict(
     batch_size: int = 32,
     bf16: bool = False,
     title: str = "predict",
-) -> NDArray[np.float32]:
-    """Return the model's logits (examples, labels) in the order of `encoded`, in eval mode.
+    task: Task | None = None,
+) -> Answers:
+    """Return the model's answers in the order of `encoded`, in eval mode, as float32.
 
     Args:
         model: where it is, there it runs.
-        encoded: tokenized examples of `encode`.
+        encoded: tokenized inputs of `encode`.
         tokenizer: pads them.
-        batch_size: examples a forward pass.
+        batch_size: inputs a forward pass.
         bf16: run matrix products in bfloat16 (autocast).
         title: what the progress bar says.
+        task: says what of the model's output is the answer; None: `logits` of whole inputs.
+
+    Returns:
+        (inputs, L) for whole inputs; for tokens a `Ragged` of (tokens, L) rows, without padding.
     """
     device = model.device
     training = model.training
     model.eval()
+    per_token = task is not None and task.per_token
+    # Tokens of all inputs, one after the other; a whole input counts as one.
+    offsets = offsets_of([len(row["input_ids"]) if per_token else 1 for row in encoded])
     out: NDArray[np.float32] | None = None
     with progress(title, len(encoded)) as advance:
         for indices, batch in batches(encoded, tokenizer, batch_size):
+            inputs = {name: value.to(device) for name, value in batch.items()}
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                logits = model(**{name: value.to(device) for name, value in batch.items()}).logits
-            rows = logits.float().cpu().numpy()
+                output = model(**inputs)
+                answer = output.logits if task is None else task.answer(output, inputs)
+            rows = answer.float().cpu()
+            rows = rows[batch["attention_mask"].bool()] if per_token else rows
             if out is None:
-                out = np.empty((len(encoded), rows.shape[-1]), np.float32)
-            out[indices] = rows
+                out = np.empty((offsets[-1], rows.shape[-1]), np.float32)
+            places = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in indices])
+            out[places] = rows.numpy()
             advance(len(indices))
     model.train(training)
-    return np.empty((0, 1), np.float32) if out is None else out
+    if out is None:
+        out = np.empty((0, 1), np.float32)
+    return Ragged(out, offsets) if per_token else out
 
 
-def evaluate(artifact: Artifact, data: datasets.Dataset, title: str = "evaluate") -> dict[str, float]:
-    """Score an artifact on a split with "text" and "label" columns; see `Task.metrics`."""
-    encoded = encode(data, artifact.tokenizer, artifact.task)
-    logits = predict(artifact.model, encoded, artifact.tokenizer, title=title)
-    return artifact.task.metrics(logits, np.asarray(data["label"]))
+def score(
+    model: PreTrainedModel,
+    encoded: Encoded,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    batch_size: int = 32,
+    bf16: bool = False,
+    title: str = "evaluate",
+) -> Scores:
+    """Score a model on an encoded split; arguments as for `predict`."""
+    answers = predict(model, encoded.inputs, tokenizer, batch_size, bf16, title, task)
+    return task.metrics(answers, encoded.targets)
+
+
+def evaluate(artifact: Artifact, data: datasets.Dataset, title: str = "evaluate") -> Scores:
+    """Score an artifact on a labelled split of its task; see `Task.metrics`."""
+    encoded = artifact.task.encode(data, artifact.tokenizer)
+    return score(artifact.model, encoded, artifact.tokenizer, artifact.task, title=title)

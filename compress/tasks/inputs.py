@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from compress.tasks.sequence import Task
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from compress.tasks.task import Task
 
 if TYPE_CHECKING:
     import datasets
@@ -16,18 +20,30 @@ if TYPE_CHECKING:
 def encode(
     data: datasets.Dataset, tokenizer: PreTrainedTokenizerBase, task: Task
 ) -> list[dict[str, list[int]]]:
-    """Tokenize "text" (and "text_pair") without padding, cut to `task.max_length` tokens.
+    """Tokenize a split without padding, cut to `task.max_length` tokens; the labels are left aside.
 
     Returns:
-        One dict an example with `input_ids`, `attention_mask` and, where the model has them,
-        `token_type_ids`.
+        One dict an input with `input_ids`, `attention_mask` and, where the model has them,
+        `token_type_ids`. Pairs of an embedding and long contexts of a question make several inputs an example.
     """
+    return task.encode(data, tokenizer).inputs
+
+
+def encode_text(
+    data: datasets.Dataset, tokenizer: PreTrainedTokenizerBase, task: Task
+) -> list[dict[str, list[int]]]:
+    """Tokenize "text" (and "text_pair") as one input each."""
     paired = task.pair or (task.pair is None and "text_pair" in data.column_names)
     pairs = [list(data["text_pair"])] if paired else []
-    encoded = tokenizer(
-        list(data["text"]), *pairs, truncation=True, max_length=task.max_length, padding=False
+    return rows_of(
+        tokenizer(list(data["text"]), *pairs, truncation=True, max_length=task.max_length, padding=False)
     )
-    return [dict(zip(encoded.keys(), values, strict=True)) for values in zip(*encoded.values(), strict=True)]
+
+
+def rows_of(encoded: Any, names: Sequence[str] | None = None) -> list[dict[str, list[int]]]:
+    """Turn a tokenizer's columns, or those of `names`, into a dict for each row."""
+    keys = [name for name in encoded if names is None or name in names]
+    return [dict(zip(keys, row, strict=True)) for row in zip(*(encoded[key] for key in keys), strict=True)]
 
 
 def by_length(encoded: Sequence[dict[str, list[int]]]) -> list[int]:
@@ -39,6 +55,18 @@ def pad(encoded: Sequence[dict[str, list[int]]], tokenizer: PreTrainedTokenizerB
     """Pad examples to the longest among them: each value is int64 of shape (examples, longest)."""
     padded: Any = tokenizer.pad(list(encoded), return_tensors="pt")
     return dict(padded)
+
+
+def pad_labels(labels: Sequence[NDArray[Any]], mask: Tensor) -> Tensor:
+    """Put the labels of tokens where `mask` (examples, longest) has tokens: int64, -100 on padding.
+
+    Args:
+        labels: (tokens,) int64 of each example.
+        mask: attention mask of the padded examples, on whichever side they are padded.
+    """
+    padded = torch.full(mask.shape, -100)
+    padded[mask.bool()] = torch.from_numpy(np.concatenate(labels))
+    return padded
 
 
 def batches(

@@ -78,12 +78,16 @@ def peft_config(adapter: Adapter) -> Any:
 
     kinds = {str(kind.value).lower(): kind for kind in PEFT_TYPE_TO_CONFIG_MAPPING}
     merging = sorted(
-        name for name, kind in kinds.items() if hasattr(PEFT_TYPE_TO_TUNER_MAPPING.get(kind), "merge_and_unload")
+        name
+        for name, kind in kinds.items()
+        if hasattr(PEFT_TYPE_TO_TUNER_MAPPING.get(kind), "merge_and_unload")
     )
     kind = kinds.get(adapter.method.lower())
     if kind is None or kind not in PEFT_TYPE_TO_CONFIG_MAPPING:
         raise InputError(
-            f"peft has no method {adapter.method!r}", place="adapter", remedy=f"Take one of {', '.join(merging)}."
+            f"peft has no method {adapter.method!r}",
+            place="adapter",
+            remedy=f"Take one of {', '.join(merging)}.",
         )
     if adapter.method.lower() not in merging:
         raise InputError(

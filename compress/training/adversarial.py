@@ -9,20 +9,21 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel
 
 
 @contextmanager
 def perturbed_embeddings(model: PreTrainedModel, size: float) -> Iterator[None]:
-    """Move the token embeddings for a while by `size` · g / ‖g‖, g their gradient (Miyato, Dai, Goodfellow 2017, eq. 6).
+    """Move the token embeddings for a while by `size` · g / ‖g‖ (Miyato, Dai, Goodfellow 2017, equation 6).
 
-    Rows without a gradient stay. Nothing happens where the embeddings are frozen.
+    g is their gradient. Rows without a gradient stay. Nothing happens where the embeddings are frozen.
 
     Args:
         model: after a backward pass.
         size: ε, the Frobenius norm of the move.
     """
-    table = model.get_input_embeddings().weight
+    table: Tensor = model.get_input_embeddings().weight  # type: ignore[assignment]
     gradient = table.grad
     norm = None if gradient is None else gradient.norm()
     if gradient is None or norm is None or not bool(norm > 0):

@@ -2,22 +2,56 @@
 
 from __future__ import annotations
 
+import importlib.util
+from typing import Literal
+
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from compress.errors import InputError
 from compress.passes.base import ModelPlan, Pass
+from compress.training.adapters import Adapter
+from compress.training.parameters import Part
 
 
 class TrainingPass(Pass):
-    """Options that `finetune` and `distill` share. Training uses AdamW with a linear schedule."""
+    """Options that `finetune` and `distill` share."""
 
     epochs: PositiveFloat = Field(3, description="passes over the training split")
-    learning_rate: PositiveFloat = Field(5e-5, description="peak learning rate of AdamW")
+    learning_rate: PositiveFloat = Field(5e-5, description="peak learning rate")
     batch_size: PositiveInt = Field(32, description="examples a step")
+    accumulate: PositiveInt = Field(1, description="parts that a step's batch is computed in, to save memory")
+    optimizer: Literal["adamw", "adafactor"] = Field(
+        "adamw", description="adamw, or adafactor, which keeps less"
+    )
+    schedule: Literal["linear", "cosine", "constant_with_warmup"] = Field(
+        "linear", description="how the learning rate falls after the warm-up"
+    )
+    clip: PositiveFloat = Field(1.0, description="longest gradient; longer ones are cut")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of steps in which the learning rate rises")
-    weight_decay: float = Field(0.01, ge=0, description="AdamW's decoupled weight decay")
+    weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay")
     label_smoothing: float = Field(
         0, ge=0, lt=1, description="share of a label's target that all classes have alike"
     )
+    class_balance: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="weigh classes by the inverse of their effective number with this β; 1 is inverse frequency",
+    )
+    freeze: tuple[Part, ...] = Field((), description="layers that stay as they are, from 0, or embeddings")
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="learning rate of a layer as a share of the next one's"
+    )
+    adapter: Adapter | None = Field(
+        None, description="train a peft adapter and merge it, {method: lora, r: 16}"
+    )
+    adversarial: float = Field(
+        0, ge=0, description="move embeddings so far against the model and learn that too (FGM)"
+    )
+    r_drop: float = Field(
+        0, ge=0, description="weight of the difference of two passes with other dropout (R-Drop)"
+    )
+    track: tuple[Literal["tensorboard", "wandb"], ...] = Field((), description="where losses are logged")
     patience: PositiveInt | None = Field(
         None, description="stop after so many epochs without a better dev score"
     )
@@ -39,5 +73,15 @@ class TrainingPass(Pass):
             plan.refuse(
                 "int8 weights cannot be trained", "Put quantize after finetune, distill, prune and factorize."
             )
+        if self.adapter is not None:
+            from compress.training.adapters import peft_config
+
+            try:
+                peft_config(self.adapter)
+            except InputError as error:
+                plan.errors.append(f"{plan.place}: {error}")
+        for package in self.track:
+            if importlib.util.find_spec(package) is None:
+                plan.refuse(f"{package} is not installed", f"Install it: pip install {package}.")
         if plan.data is None:
             plan.refuse("training needs data", "Add `data:` to the recipe or --data to the command.")

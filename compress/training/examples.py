@@ -8,83 +8,94 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from compress.tasks import Task
-from compress.tasks.inputs import encode, pad
+from compress.tasks.inputs import pad, pad_labels
+from compress.tasks.kind import Labels
 
 if TYPE_CHECKING:
     import datasets
     from transformers import PreTrainedTokenizerBase
 
-Encoded = Sequence[dict[str, list[int]]]
-IGNORED = -100  # the class id of an example without a label; NaN where labels are numbers
+Inputs = Sequence[dict[str, list[int]]]
 
 
 class Column(Protocol):
-    """Something known of each example, and how a batch of it looks."""
+    """Something known of each input, and how a batch of it looks."""
 
     def __getitem__(self, index: int, /) -> Any:
-        """Return one example's."""
+        """Return one input's."""
 
-    def stack(self, examples: Sequence[Any], /) -> Any:
-        """Return a batch's: a tensor, or a dict of tensors."""
+    def stack(self, rows: Sequence[Any], /) -> Any:
+        """Return a batch's: a tensor, or whatever the objective reads."""
 
 
 class Examples(Dataset[dict[str, Any]]):
-    """A split as the model at hand reads it.
+    """A training split as the model at hand reads it.
 
     Args:
-        encoded: tokenized by the model's own tokenizer.
-        labels: (examples,) class ids or float targets, `IGNORED` or NaN where there is none.
+        inputs: tokenized by the model's own tokenizer.
+        labels: one an example, as the task's loss reads them: class ids, float targets, ids of tokens, …
+        parts: inputs that make one example, 2 for the pairs of an embedding.
         targets: what the objective gets besides the labels, by name.
     """
 
     def __init__(
-        self, encoded: Encoded, labels: NDArray[Any], targets: Mapping[str, Column] | None = None
+        self, inputs: Inputs, labels: Labels, parts: int = 1, targets: Mapping[str, Column] | None = None
     ) -> None:
-        self.encoded, self.labels, self.targets = encoded, labels, dict(targets or {})
+        self.inputs, self.labels, self.parts, self.targets = inputs, labels, parts, dict(targets or {})
 
     @classmethod
     def of(cls, data: datasets.Dataset, tokenizer: PreTrainedTokenizerBase, task: Task) -> Examples:
-        """Tokenize a split with "text" and, for pairs, "text_pair"; without "label" no example has one."""
-        kind, nothing = (np.int64, IGNORED) if task.kind == "classification" else (np.float32, np.nan)
-        labels = data["label"] if "label" in data.column_names else [nothing] * len(data)
-        return cls(encode(data, tokenizer, task), np.asarray(labels, dtype=kind))
+        """Tokenize a split of the task's data; without labels no example has one."""
+        encoded = task.encode(data, tokenizer)
+        return cls(encoded.inputs, encoded.labels, encoded.parts)
 
     @property
     def lengths(self) -> list[int]:
-        """Tokens of each example, by which batches are made."""
-        return [len(example["input_ids"]) for example in self.encoded]
+        """Tokens of each example's longest input, by which batches are made."""
+        lengths = [len(row["input_ids"]) for row in self.inputs]
+        return [max(lengths[i : i + self.parts]) for i in range(0, len(lengths), self.parts)]
 
     def __len__(self) -> int:
-        return len(self.encoded)
+        return len(self.labels)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        targets = {name: column[index] for name, column in self.targets.items()}
-        return {**self.encoded[index], "labels": self.labels[index], "targets": targets}
+        places = range(index * self.parts, (index + 1) * self.parts)
+        targets = {name: [column[place] for place in places] for name, column in self.targets.items()}
+        return {
+            "inputs": [self.inputs[place] for place in places],
+            "labels": self.labels[index],
+            "targets": targets,
+        }
 
 
 @dataclass(frozen=True)
 class Collator:
-    """Pads a batch.
+    """Pads a batch. Examples of several inputs become as many rows, those of an example one after the other.
 
     Args:
         tokenizer: of the model that reads it.
+        per_token: whether labels are (tokens,) and are padded too, with -100.
         targets: the columns of the examples, which pad their own.
     """
 
     tokenizer: PreTrainedTokenizerBase
+    per_token: bool
     targets: Mapping[str, Column]
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return the model's inputs with `labels` (B,) and `targets`, a dict by the columns' names."""
-        labels = torch.as_tensor(np.stack([row.pop("labels") for row in examples]))
-        rows = [row.pop("targets") for row in examples]
+        """Return the model's inputs with `labels` and `targets`, a dict by the columns' names."""
+        inputs = pad([row for example in examples for row in example["inputs"]], self.tokenizer)
+        labels = [example["labels"] for example in examples]
+        padded = (
+            pad_labels(labels, inputs["attention_mask"])
+            if self.per_token
+            else torch.as_tensor(np.stack(labels))
+        )
         targets = {
-            name: column.stack([row[name] for row in rows])
+            name: column.stack([row for example in examples for row in example["targets"][name]])
             for name, column in self.targets.items()
-            if name in rows[0]
         }
-        return {**pad(examples, self.tokenizer), "labels": labels, "targets": targets}
+        return {**inputs, "labels": padded, "targets": targets}

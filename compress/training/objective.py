@@ -6,16 +6,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from compress.data.balance import class_weights
 from compress.tasks import Task
-from compress.training.examples import IGNORED
+from compress.tasks.kind import Labels, class_loss
+from compress.tasks.ragged import Ragged
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from compress.training.config import TrainingPass
 
 
 class Objective(nn.Module):
@@ -26,52 +28,53 @@ class Objective(nn.Module):
         """Read inside `model` while training lasts; yield what to call it with besides its inputs."""
         yield {}
 
-    def forward(self, logits: Tensor, labels: Tensor, targets: Mapping[str, Any], progress: float) -> Tensor:
+    def forward(self, answer: Tensor, labels: Tensor, targets: Mapping[str, Any], progress: float) -> Tensor:
         """Return the scalar loss.
 
         Args:
-            logits: the model's answer, (B, L) float32.
-            labels: (B,) class ids or numbers, `IGNORED` or NaN where an example has none.
+            answer: the model's, as `Task.answer` has it: (B, L), or (B, T, L) for tokens, float32.
+            labels: as `Task.loss` reads them, -100 or NaN where there is none.
             targets: the examples' other columns, as batches.
             progress: share of the training that is done, 0 to 1.
         """
         raise NotImplementedError
 
 
-class TaskObjective(Objective):
-    """The labels alone: cross-entropy, or squared error for regression; the mean over the examples that have one.
+def label_objective(task: Task, options: TrainingPass, labels: Labels) -> TaskObjective:
+    """Return the labels' loss as a pass's options want it.
 
     Args:
-        task: classification or regression.
-        label_smoothing: ε in [0, 1); the label's class gets 1 − ε + ε / L of the target, each other ε / L
-            (Szegedy et al. 2016, section 7).
-        class_weights: (L,) float32 weights of the classes; None weighs all alike.
+        task: what is answered.
+        options: `label_smoothing` and `class_balance`.
+        labels: of the training split, class ids where the classes are to be balanced.
+    """
+    weights = None
+    if options.class_balance is not None:
+        ids = labels.values if isinstance(labels, Ragged) else labels
+        weights = torch.from_numpy(class_weights(ids[ids >= 0], len(task.labels), options.class_balance))
+    return TaskObjective(task, options.label_smoothing, weights)
+
+
+class TaskObjective(Objective):
+    """The labels alone, by the task's own loss.
+
+    Args:
+        task: what is answered.
+        label_smoothing: ε in [0, 1), for tasks whose labels are classes; see `class_loss`.
+        class_weights: (L,) float32, for the same; None weighs all alike.
     """
 
     class_weights: Tensor | None
 
-    def __init__(
-        self, task: Task, label_smoothing: float = 0.0, class_weights: NDArray[np.float32] | None = None
-    ) -> None:
+    def __init__(self, task: Task, label_smoothing: float = 0.0, class_weights: Tensor | None = None) -> None:
         super().__init__()
-        self.regression, self.label_smoothing = task.kind == "regression", label_smoothing
-        weights = None if class_weights is None else torch.from_numpy(class_weights)
-        self.register_buffer("class_weights", weights, persistent=False)
+        self.task, self.label_smoothing = task, label_smoothing
+        self.register_buffer("class_weights", class_weights, persistent=False)
 
     def forward(
-        self, logits: Tensor, labels: Tensor, targets: Mapping[str, Any] | None = None, progress: float = 0
+        self, answer: Tensor, labels: Tensor, targets: Mapping[str, Any] | None = None, progress: float = 0
     ) -> Tensor:
-        """Return the scalar loss; 0 where no example has a label."""
-        if self.regression:
-            known = ~labels.isnan()
-            error = (logits.squeeze(-1) - labels.nan_to_num()).square()
-            return (error * known).sum() / known.sum().clamp(min=1)
-        if not bool((labels != IGNORED).any()):
-            return logits.sum() * 0
-        return nn.functional.cross_entropy(
-            logits,
-            labels,
-            self.class_weights,
-            ignore_index=IGNORED,
-            label_smoothing=self.label_smoothing,
-        )
+        """Return the scalar loss; 0 where nothing has a label."""
+        if self.label_smoothing or self.class_weights is not None:
+            return class_loss(answer, labels, self.label_smoothing, self.class_weights)
+        return self.task.loss(answer, labels)

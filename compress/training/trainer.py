@@ -3,43 +3,55 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 from transformers import (
     EarlyStoppingCallback,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
     PrinterCallback,
     Trainer,
     TrainerCallback,
     TrainingArguments,
 )
-from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from compress.display import progress
+from compress.errors import InputError
 from compress.hardware import fast_bf16
 from compress.tasks import Task
+from compress.tasks.evaluate import score
+from compress.tasks.kind import Encoded
+from compress.training.adapters import adapted
+from compress.training.adversarial import perturbed_embeddings
 from compress.training.config import TrainingPass
 from compress.training.examples import Collator, Examples
-from compress.training.objective import Objective, TaskObjective
+from compress.training.objective import Objective
+from compress.training.parameters import frozen, parameter_groups
+from compress.training.r_drop import symmetric_divergence
+from compress.training.sampling import LengthBuckets
 
 if TYPE_CHECKING:
     from compress.artifact import Artifact
     from compress.passes.base import Context
 
 LiveTeacher = Callable[[Any], dict[str, Tensor]]  # of a batch of `teacher_inputs`
+_ATTACHED = "training_objective"
 
 
 class ObjectiveTrainer(Trainer):
     """A Trainer whose loss is an `Objective`.
 
     Args:
+        task: says what the answer is, and scores the dev split.
         objective: what is minimised, computed in float32.
-        dev_objective: what is reported of the dev split.
-        lengths: tokens of each training example.
+        options: of the pass.
+        dev: the split that each epoch is scored on.
         teacher: turns a batch of `teacher_inputs` into a dict of targets, for teachers that answer while training
             goes on.
         model_options: what the model is called with besides its inputs while it trains.
@@ -48,17 +60,18 @@ class ObjectiveTrainer(Trainer):
 
     def __init__(
         self,
+        task: Task,
         objective: Objective,
-        dev_objective: Objective,
-        lengths: list[int],
+        options: TrainingPass,
+        dev: Encoded,
         teacher: LiveTeacher | None = None,
-        model_options: dict[str, Any] | None = None,
+        model_options: Mapping[str, Any] | None = None,
         **arguments: Any,
     ) -> None:
-        super().__init__(**arguments)
+        self.task, self.options, self.dev, self.teacher = task, options, dev, teacher
         self.objective: Objective = objective
-        self.dev_objective, self.teacher = dev_objective, teacher
-        self.lengths, self.model_options = lengths, model_options or {}
+        self.model_options = dict(model_options or {})
+        super().__init__(**arguments)
         self.model_accepts_loss_kwargs = False  # our loss is a mean over the batch, not over labels
 
     def compute_loss(
@@ -70,23 +83,63 @@ class ObjectiveTrainer(Trainer):
     ) -> Any:
         """Return the loss, with the model's outputs where asked."""
         inputs = dict(inputs)
-        labels, targets = inputs.pop("labels"), dict(inputs.pop("targets", {}))
-        if not model.training:
-            outputs = model(**inputs)
-            loss = self.dev_objective(outputs.logits.float(), labels, {}, 1.0)
-            return (loss, outputs) if return_outputs else loss
+        labels, targets = inputs.pop("labels"), dict(inputs.pop("targets"))
         if self.teacher is not None:
             targets |= self.teacher(targets.pop("teacher_inputs"))
-        outputs = model(**inputs, **self.model_options)
-        progress = self.state.global_step / max(self.state.max_steps, 1)
-        loss = self.objective(outputs.logits.float(), labels, targets, progress)
+        done = self.state.global_step / max(self.state.max_steps, 1)
+
+        def once() -> tuple[Tensor, Tensor, Any]:
+            outputs = model(**inputs, **self.model_options)
+            answer = self.task.answer(outputs, inputs).float()
+            return self.objective(answer, labels, targets, done), answer, outputs
+
+        loss, answer, outputs = once()
+        if self.options.r_drop:
+            again, other, _ = once()
+            mask = inputs["attention_mask"].bool() if self.task.per_token else None
+            loss = (loss + again) / 2 + self.options.r_drop * symmetric_divergence(answer, other, mask)
         return (loss, outputs) if return_outputs else loss
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedSampler:
-        """Batch examples of like length, without reading every one of them for it."""
-        return LengthGroupedSampler(
-            self.args.train_batch_size * self.args.gradient_accumulation_steps, lengths=self.lengths
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """Run a step forwards and backwards; where asked, once more on embeddings moved against the model."""
+        loss: Tensor = super().training_step(model, dict(inputs), num_items_in_batch)
+        if self.options.adversarial:
+            assert isinstance(self.model, PreTrainedModel)
+            with perturbed_embeddings(self.model, self.options.adversarial):
+                super().training_step(model, dict(inputs), num_items_in_batch)
+        return loss
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Score the dev split; unlike the Trainer's own loop it keeps no padded answers and no copy of labels."""
+        tokenizer, size = self.processing_class, self.args.per_device_eval_batch_size
+        assert isinstance(tokenizer, PreTrainedTokenizerBase)
+        assert isinstance(self.model, PreTrainedModel)
+        found = score(self.model, self.dev, tokenizer, self.task, size, self.args.bf16)
+        metrics = {f"eval_{name}": value for name, value in found.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """Return the Trainer's own optimizer, its groups by layer where lower ones learn more slowly."""
+        if self.options.layer_decay == 1:
+            created: torch.optim.Optimizer = super().create_optimizer()
+            return created
+        assert isinstance(self.model, PreTrainedModel)
+        decays = set(self.get_decay_parameter_names(self.model))
+        groups = parameter_groups(
+            self.model, decays, self.args.learning_rate, self.args.weight_decay, self.options.layer_decay
         )
+        kind, arguments = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+        self.optimizer = kind(groups, **arguments)
+        return self.optimizer
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> LengthBuckets:
+        assert isinstance(self.train_dataset, Examples)
+        size = self.args.train_batch_size * self.args.world_size
+        return LengthBuckets(self.train_dataset.lengths, size, self.args.seed)
 
 
 class _ProgressBar(TrainerCallback):
@@ -109,8 +162,8 @@ class _ProgressBar(TrainerCallback):
 
 def train(
     artifact: Artifact,
-    train_examples: Examples,
-    dev_examples: Examples,
+    examples: Examples,
+    dev: Encoded,
     objective: Objective,
     options: TrainingPass,
     context: Context,
@@ -123,56 +176,71 @@ def train(
 
     Args:
         artifact: the model with its tokenizer; its task gives the metric that decides.
-        train_examples: what is learned from.
-        dev_examples: what each epoch is scored on.
+        examples: what is learned from.
+        dev: what each epoch is scored on.
         objective: the loss; its parameters are trained too.
         options: epochs, learning rate and so on.
         context: seed, device and working folder.
         teacher: as in `ObjectiveTrainer`.
         title: what the progress bar says.
+
+    Raises:
+        InputError: there is nothing to score on, or an option does not fit the model.
     """
     model, tokenizer, task = artifact.model, artifact.tokenizer, artifact.task
     callbacks: list[TrainerCallback] = [_ProgressBar(title)]
     if options.patience is not None:
         callbacks.append(EarlyStoppingCallback(options.patience))
-    with (
-        _made_for_training(model, options.dropout, context.device),
-        _along_with(model, objective),
-        objective.watching(model) as model_options,
-    ):
+    with ExitStack() as stack:
+        stack.enter_context(_made_for_training(model, options.dropout, context.device))
+        stack.enter_context(adapted(model, options.adapter))
+        stack.enter_context(frozen(model, options.freeze))
+        stack.enter_context(_along_with(model, objective))
+        model_options = stack.enter_context(objective.watching(model))
         trainer = ObjectiveTrainer(
+            task,
             objective,
-            TaskObjective(task),
-            train_examples.lengths,
+            options,
+            dev,
             teacher,
             model_options,
             model=model,
             args=_arguments(options, context, task),
-            train_dataset=train_examples,
-            eval_dataset=dev_examples,
+            train_dataset=examples,
+            eval_dataset=examples,  # the Trainer wants one; `evaluate` reads `dev`
             processing_class=tokenizer,
-            data_collator=Collator(tokenizer, train_examples.targets),
-            compute_metrics=lambda result: task.metrics(_logits(result.predictions), result.label_ids),
+            data_collator=Collator(tokenizer, task.per_token, examples.targets),
             callbacks=callbacks,
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train(resume_from_checkpoint=last_checkpoint(context.workdir))
-    # accelerate leaves the model with a forward that runs in bfloat16; the trained model answers in float32.
-    for wrapper in ("forward", "_original_forward"):
-        model.__dict__.pop(wrapper, None)
+        # accelerate leaves the model with a forward that runs in bfloat16; the trained model answers in float32.
+        for wrapper in ("forward", "_original_forward"):
+            model.__dict__.pop(wrapper, None)
     model.eval()
 
 
 def _arguments(options: TrainingPass, context: Context, task: Task) -> TrainingArguments:
+    processes = max(int(os.environ.get("WORLD_SIZE", "1")), 1)
+    if options.batch_size % (processes * options.accumulate):
+        raise InputError(
+            f"a batch of {options.batch_size} cannot be shared by {processes} processes in {options.accumulate} parts",
+            place="batch_size",
+            remedy="Give a multiple of both.",
+        )
+    rows = options.batch_size // (processes * options.accumulate)
     return TrainingArguments(
         output_dir=str(context.workdir),
         num_train_epochs=options.epochs,
         learning_rate=options.learning_rate,
-        per_device_train_batch_size=options.batch_size,
-        per_device_eval_batch_size=2 * options.batch_size,
+        per_device_train_batch_size=rows,
+        per_device_eval_batch_size=2 * rows,
+        gradient_accumulation_steps=options.accumulate,
+        max_grad_norm=options.clip,
         warmup_steps=options.warmup,
+        lr_scheduler_type=options.schedule,
         weight_decay=options.weight_decay,
-        optim="adamw_torch_fused",
+        optim={"adamw": "adamw_torch_fused", "adafactor": "adafactor"}[options.optimizer],
         bf16=fast_bf16(context.device) if options.bf16 is None else options.bf16,
         use_cpu=context.device == "cpu",
         seed=context.seed,
@@ -182,8 +250,9 @@ def _arguments(options: TrainingPass, context: Context, task: Task) -> TrainingA
         load_best_model_at_end=True,
         metric_for_best_model=task.main_metric,
         greater_is_better=True,
-        logging_strategy="no",
-        report_to="none",
+        logging_strategy="steps" if options.track else "no",
+        logging_steps=10,
+        report_to=list(options.track) or "none",
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=context.device != "cpu",
@@ -194,15 +263,15 @@ def _arguments(options: TrainingPass, context: Context, task: Task) -> TrainingA
 @contextmanager
 def _along_with(model: PreTrainedModel, objective: Objective) -> Iterator[None]:
     """Make the objective's own parameters the model's for a while: optimizer, checkpoints and DDP then see them."""
+    objective.to(model.device)
     if not any(True for _ in objective.parameters()):
-        objective.to(model.device)
         yield
         return
-    model.add_module("training_objective", objective)
+    model.add_module(_ATTACHED, objective)
     try:
         yield
     finally:
-        del model.training_objective
+        del model._modules[_ATTACHED]
 
 
 @contextmanager
@@ -239,7 +308,3 @@ def _is_json(path: Path) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _logits(predictions: Any) -> Any:
-    return predictions[0] if isinstance(predictions, tuple) else predictions

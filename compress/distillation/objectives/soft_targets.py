@@ -52,3 +52,18 @@ def logit_error(logits: Tensor, teacher_logits: Tensor) -> Tensor:
     if logits.shape[-1] > 1:
         logits, wanted = logits - logits.mean(-1, keepdim=True), wanted - wanted.mean(-1, keepdim=True)
     return nn.functional.mse_loss(logits, wanted)
+
+
+def similarity_error(embeddings: Tensor, teacher_embeddings: Tensor) -> Tensor:
+    """Return the mean squared error of the cosines between all sentences of a batch.
+
+    Widths may differ; what is kept is which sentences are near one another (Tung & Mori 2019, section 3.2).
+
+    Args:
+        embeddings: the student's, (N, D) float32.
+        teacher_embeddings: (N, H) float32; no gradient reaches them.
+    """
+    given, wanted = (
+        nn.functional.normalize(each, dim=-1) for each in (embeddings, teacher_embeddings.detach())
+    )
+    return nn.functional.mse_loss(given @ given.T, wanted @ wanted.T)

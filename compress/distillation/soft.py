@@ -1,0 +1,60 @@
+"""What it means for a student to answer like its teacher, by kind of task."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from compress.distillation.objectives.soft_targets import (
+    binary_divergence,
+    logit_error,
+    similarity_error,
+    soft_target_divergence,
+)
+from compress.tasks import Task
+from compress.tasks.kind import IGNORED
+
+
+def soft_loss(
+    task: Task,
+    kind: Literal["kl", "mse"],
+    answer: Tensor,
+    teacher: Tensor,
+    labels: Tensor,
+    aligned: Tensor | None,
+    temperature: float,
+) -> Tensor:
+    """Return the scalar distance of the student's answer from the teacher's.
+
+    Args:
+        task: classes are compared as distributions, labels that may hold together each as a yes or no, numbers by
+            squared error, embeddings by the cosines within the batch, spans as distributions over tokens.
+        kind: `mse` compares logits of classes by squared error.
+        answer: the student's, (B, L), or (B, T, L) for tokens.
+        teacher: alike, by the student's tokens.
+        labels: for tokens (B, T) class ids: where a row has any, its labelled tokens count, else all that are aligned.
+        aligned: (B, T) bool, which of the student's tokens the teacher has too; None for whole sentences.
+        temperature: of distributions.
+    """
+    if task.kind == "embedding":
+        return similarity_error(answer, teacher)
+    if aligned is not None and task.kind == "questions":
+        # One distribution over tokens for the start and one for the end: (2 B, T).
+        hidden = ~aligned[:, :, None]
+        answer, teacher = (
+            each.masked_fill(hidden, -1e4).transpose(1, 2).flatten(0, 1) for each in (answer, teacher)
+        )
+        return soft_target_divergence(answer, teacher, temperature)
+    if aligned is not None:
+        labelled = labels != IGNORED
+        counts = torch.where(labelled.any(-1, keepdim=True), labelled & aligned, aligned)
+        answer, teacher = answer[counts], teacher[counts]
+        if not len(answer):
+            return answer.sum()
+    if kind == "mse" or answer.shape[-1] == 1:
+        return logit_error(answer, teacher)
+    if task.kind == "multilabel":
+        return binary_divergence(answer, teacher, temperature)
+    return soft_target_divergence(answer, teacher, temperature)
