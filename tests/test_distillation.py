@@ -16,6 +16,7 @@ from compress.distillation.objectives.soft_targets import (
 )
 from compress.distillation.signals import Signal, answering, record
 from compress.distillation.student import chosen_layers, layers_wanted, make_student
+from compress.distillation.transfer import TransferPart
 from compress.errors import InputError
 from compress.tasks import Task
 from compress.tasks.labels import match_labels
@@ -215,11 +216,11 @@ def encoded_reviews():
 
 
 def test_cached_answers_equal_a_fresh_pass_bit_for_bit(teacher, tmp_path):
-    stored = teacher.signals(reviews(), "d", SIGNALS)
+    stored = teacher.signals(TransferPart(reviews(), "d"), SIGNALS)
     batch, places = encoded_reviews()
     with answering(teacher.artifact, SIGNALS, bf16=False) as answer:
         fresh = answer(batch)
-    assert len(list(tmp_path.rglob("*.npy"))) == len(SIGNALS) + 1, "and the lengths"
+    assert len(list((tmp_path / "teacher").rglob("*.npy"))) == len(SIGNALS) + 1, "and the lengths"
     lengths = batch["attention_mask"].sum(1)
     for signal in SIGNALS:
         kept = fresh[signal] if signal == SAID else fresh[signal].bfloat16()
@@ -229,13 +230,13 @@ def test_cached_answers_equal_a_fresh_pass_bit_for_bit(teacher, tmp_path):
             wanted = kept[place] if signal.rows == 0 else kept[place][cut]
             assert torch.equal(stored[signal][row], wanted), signal
     teacher.artifact.model.classifier.weight.data.zero_()  # were it asked again, it would answer otherwise
-    again = teacher.signals(reviews(), "d", SIGNALS)
+    again = teacher.signals(TransferPart(reviews(), "d"), SIGNALS)
     assert torch.equal(again[SAID][1], stored[SAID][1])
-    assert not torch.equal(teacher.signals(reviews(), "other data")[SAID][1], stored[SAID][1])
+    assert not torch.equal(teacher.signals(TransferPart(reviews(), "other data"))[SAID][1], stored[SAID][1])
 
 
 def test_a_batch_of_stored_signals_is_padded_with_zeros(teacher):
-    stored = teacher.signals(reviews(), "d", SIGNALS)
+    stored = teacher.signals(TransferPart(reviews(), "d"), SIGNALS)
     with answering(teacher.artifact, SIGNALS, bf16=False) as answer:
         fresh = answer(encoded_reviews()[0])
     mask = tiny_tokenizer()(list(reviews()["text"]), padding=True, return_tensors="pt")["attention_mask"]
@@ -298,13 +299,13 @@ def test_a_layer_that_is_not_there_is_refused():
 def test_a_teacher_that_answers_nan_is_refused_and_nothing_is_cached(teacher, tmp_path):
     teacher.artifact.model.classifier.bias.data[0] = float("nan")
     with pytest.raises(InputError, match="NaN or infinity for 4 examples"):
-        teacher.signals(reviews(), "d")
-    assert not list(tmp_path.rglob("*logits*"))
+        teacher.signals(TransferPart(reviews(), "d"))
+    assert not list(tmp_path.rglob("answer*"))
 
 
 def test_answers_come_in_the_order_of_the_data_whatever_the_batches(teacher):
     tokenizer = tiny_tokenizer()
-    answers = teacher.signals(reviews(), "d")[SAID]
+    answers = teacher.signals(TransferPart(reviews(), "d"))[SAID]
     for row, text in enumerate(reviews()["text"]):
         alone = logits(teacher.artifact.model, dict(tokenizer(text, return_tensors="pt")))
         np.testing.assert_allclose(answers[row], alone[0].numpy(), atol=1e-5)

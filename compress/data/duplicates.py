@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -47,6 +46,8 @@ def seen_keys(file: Path) -> Iterator[Callable[[int], bool]]:
     Args:
         file: a new file; it is the caller's to remove.
     """
+    import sqlite3
+
     with closing(sqlite3.connect(file, isolation_level=None)) as store:
         store.execute("PRAGMA journal_mode = OFF")
         store.execute("PRAGMA synchronous = OFF")

@@ -55,13 +55,13 @@ def write_rows(file: Path, rows: Iterable[Row], pair: bool) -> str:
         pair: whether each row is two texts.
 
     Returns:
-        Hex sha256 over the rows, each text with its length before it.
+        Hex sha256 over the columns' names and the rows, each text with its length before it.
     """
     import pyarrow
 
     names = COLUMNS[: 1 + pair]
     schema = pyarrow.schema([(name, pyarrow.large_string()) for name in names])
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(",".join(names).encode())
     with pyarrow.OSFile(str(file), "wb") as sink, pyarrow.ipc.new_stream(sink, schema) as writer:
         for batch in chunks(rows, _BATCH):
             for row in batch:

@@ -20,9 +20,9 @@ from compress.distillation.objectives.base import Inside
 from compress.distillation.schedule import Schedule
 from compress.distillation.signals import Signal, answering, layer_list
 from compress.distillation.teacher import Teacher
-from compress.distillation.transfer import TransferPart, examples_of, joined
+from compress.distillation.transfer import TransferPart, examples_of, joined, tokenized
 from compress.errors import InputError
-from compress.tasks.inputs import encode, pad
+from compress.tasks.inputs import pad
 from compress.tasks.labels import match_labels
 from compress.training.examples import Collator, Examples
 from compress.training.objective import label_objective
@@ -152,7 +152,7 @@ def _cached_columns(
             logits.append(joined([teacher.of(part.data) for part in parts]))
             continue
         wanted = inside if number == 0 else set()
-        found = [teacher.signals(part.data, part.fingerprint, wanted) for part in parts]
+        found = [teacher.signals(part, wanted) for part in parts]
         logits.append(joined([each[teacher.answer] for each in found]))
         if number == 0:
             columns = {str(signal): joined([each[signal] for each in found]) for signal in inside}
@@ -190,7 +190,7 @@ def _live(
             "a teacher that is no model cannot answer at every step", place="cache", remedy="Leave cache on."
         )
     encoded = [
-        joined([encode(part.data, each.artifact.tokenizer, each.artifact.task) for part in parts])
+        joined([tokenized(part, each.artifact.tokenizer, each.artifact.task) for part in parts])
         for each in models
     ]
     examples.targets[TEACHER_INPUTS] = _TeacherInputs(encoded, [each.artifact.tokenizer for each in models])

@@ -15,13 +15,12 @@ from compress.assets import cache_root
 from compress.display import progress, say
 from compress.distillation.signals import Signal, answer_of, answering
 from compress.distillation.store import Stored, open_stored, writing
+from compress.distillation.transfer import TransferPart, tokenized
 from compress.errors import InputError
 from compress.manifest import hash_json
-from compress.tasks.inputs import batches, encode
+from compress.tasks.inputs import batches
 
 if TYPE_CHECKING:
-    import datasets
-
     from compress.artifact import Artifact
 
 _BATCH = 32
@@ -46,36 +45,33 @@ class Teacher:
         """What it says."""
         return answer_of(self.artifact.task)
 
-    def signals(
-        self, data: datasets.Dataset, fingerprint: str, wanted: Iterable[Signal] = ()
-    ) -> dict[Signal, Stored]:
+    def signals(self, part: TransferPart, wanted: Iterable[Signal] = ()) -> dict[Signal, Stored]:
         """Return what the teacher computes on a split, logits in its own label order.
 
         It is computed once per (teacher, data, length, precision) and signal, and memory-mapped from the cache.
 
         Args:
-            data: a split with "text" and, for pairs, "text_pair".
-            fingerprint: hash that stands for the split's content.
+            part: the text.
             wanted: signals besides the answer.
 
         Raises:
             InputError: the teacher answers NaN or infinity, or has no such signal.
             CompressError: the disk has no room for them.
         """
-        key = hash_json([self.content, fingerprint, self.artifact.task.max_length, self.bf16, _BATCH])
+        key = hash_json([self.content, part.fingerprint, self.artifact.task.max_length, self.bf16, _BATCH])
         folder = cache_root() / "teacher" / key[:32]
         paths = {signal: folder / f"{signal}.npy" for signal in sorted({self.answer, *wanted})}
         missing = {signal: path for signal, path in paths.items() if not path.exists()}
         if missing:
-            self._compute(data, missing, folder / "lengths.npy")
+            self._compute(part, missing, folder / "lengths.npy")
         else:
-            say(f"  teacher's answers: {len(data):,} from the cache")
+            say(f"  teacher's answers: {len(part.data):,} from the cache")
         lengths: NDArray[np.int64] = np.load(folder / "lengths.npy", mmap_mode="r", allow_pickle=False)
         return {signal: open_stored(path, lengths, signal) for signal, path in paths.items()}
 
-    def _compute(self, data: datasets.Dataset, paths: Mapping[Signal, Path], lengths_file: Path) -> None:
-        encoded = encode(data, self.artifact.tokenizer, self.artifact.task)
-        lengths = np.array([len(example["input_ids"]) for example in encoded], np.int64)
+    def _compute(self, part: TransferPart, paths: Mapping[Signal, Path], lengths_file: Path) -> None:
+        encoded = tokenized(part, self.artifact.tokenizer, self.artifact.task)
+        lengths = encoded.lengths.astype(np.int64)
         broken = 0
         with (
             writing(dict(paths), lengths) as writers,

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compress.data.token_store import TokenStore, build_tokens
+from compress.manifest import hash_json
+from compress.tasks.kind import IGNORED, Labels
 from compress.tasks.ragged import Ragged
 from compress.training.examples import Column, Examples
 
@@ -57,15 +60,28 @@ def joined(columns: Sequence[Any]) -> Any:
     return columns[0] if len(columns) == 1 else Joined(columns, [len(column) for column in columns])
 
 
+def tokenized(part: TransferPart, tokenizer: PreTrainedTokenizerBase, task: Task) -> TokenStore:
+    """Return a part as a model reads it, from disk; whoever has the same tokenizer and length shares it."""
+    backend = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else repr(tokenizer)
+    key = hash_json([part.fingerprint, backend, tokenizer.model_input_names, task.model_dump(mode="json")])
+    return build_tokens(part.data, lambda chunk: task.encode(chunk, tokenizer).inputs, key[:32])
+
+
 def examples_of(parts: Sequence[TransferPart], tokenizer: PreTrainedTokenizerBase, task: Task) -> Examples:
-    """Tokenize all parts; see `Examples.of`."""
-    each = [Examples.of(part.data, tokenizer, task) for part in parts]
-    if len(each) == 1:
-        return each[0]
-    ragged = [examples.labels for examples in each if isinstance(examples.labels, Ragged)]
-    labels = (
-        Ragged.of([rows[i] for rows in ragged for i in range(len(rows))])
-        if ragged
-        else np.concatenate([np.asarray(examples.labels) for examples in each])
-    )
-    return Examples(joined([examples.inputs for examples in each]), labels, each[0].parts)
+    """Tokenize all parts: the first has labels, the others have none."""
+    first, *others = parts
+    examples = Examples.of(first.data, tokenizer, task)
+    if not others:
+        return examples
+    stores = [tokenized(part, tokenizer, task) for part in others]
+    lengths = np.concatenate([store.lengths for store in stores])
+    labels: Labels
+    if isinstance(examples.labels, Ragged):
+        unknown = np.full(int(lengths.sum()), IGNORED, np.int64)
+        offsets = np.concatenate([examples.labels.offsets, examples.labels.offsets[-1] + np.cumsum(lengths)])
+        labels = Ragged(np.concatenate([examples.labels.values, unknown]), offsets)
+    else:
+        nothing = IGNORED if examples.labels.dtype.kind == "i" else np.nan
+        shape = (len(lengths) // examples.parts, *examples.labels.shape[1:])
+        labels = np.concatenate([examples.labels, np.full(shape, nothing, examples.labels.dtype)])
+    return Examples(joined([examples.inputs, *stores]), labels, examples.parts)

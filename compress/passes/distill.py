@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
+from compress.data.augmentation import AnyAugmentation
 from compress.distillation.objectives import Match
 from compress.distillation.schedule import Schedule, ends
 from compress.errors import CompressError, InputError
@@ -67,6 +68,9 @@ class Distill(TrainingPass):
     )
     match: tuple[Match, ...] = Field((), description="what to match inside the models")
     unlabelled: str | None = Field(None, description="more text, of which only the teacher knows the answer")
+    augment: tuple[AnyAugmentation, ...] = Field(
+        (), description="new texts made of the training text, of which only the teacher knows the answer"
+    )
     cache: bool = Field(True, description="keep the teacher's answers on disk; off: it answers at every step")
 
     @field_validator("temperature", "kd_weight")
@@ -171,7 +175,8 @@ class Distill(TrainingPass):
         from compress.distillation.answers import RATINGS, is_answers_file
 
         names = filter(None, (self.student, self.teacher, *self.teachers))
-        return tuple(
+        made = [name for method in self.augment for name in method.model_names()]
+        return tuple(made) + tuple(
             name
             for name in names
             if not name.startswith(("teacher:", "step:")) and name != RATINGS and not is_answers_file(name)
@@ -209,14 +214,19 @@ class Distill(TrainingPass):
         return student
 
     def _more_text(self, data: TextData, context: Context) -> list[TransferPart]:
+        from compress.data.augmentation import augment
         from compress.data.unlabelled import load_unlabelled
         from compress.distillation.transfer import TransferPart
 
-        if self.unlabelled is None:
-            return []
-        texts = load_unlabelled(self.unlabelled, data.pair, data)
-        context.notes.extend(texts.notes)
-        return [TransferPart(texts.data, texts.fingerprint)]
+        found = []
+        if self.unlabelled is not None:
+            found.append(load_unlabelled(self.unlabelled, data.pair, data))
+        if self.augment:
+            key = f"{data.fingerprint}/train"
+            found.append(augment(data.train, self.augment, context.seed, key, context.device))
+        for texts in found:
+            context.notes.extend(texts.notes)
+        return [TransferPart(texts.data, texts.fingerprint) for texts in found]
 
     def _weights(self, teachers: Sequence[Teacher | Answers], data: TextData) -> list[float]:
         """Return what each teacher's logits count; the weights add up to 1."""

@@ -1,0 +1,31 @@
+"""New texts from given ones, without labels: one file a method."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from compress.data.augmentation.base import Augmentation
+from compress.data.augmentation.deletion import SpanDeletion
+from compress.data.augmentation.masked_words import MaskedWords
+from compress.data.augmentation.neighbours import NeighbourWords
+from compress.data.augmentation.run import augment
+from compress.data.augmentation.shuffle import SentenceShuffle
+from compress.data.augmentation.swap import WordSwap
+from compress.data.augmentation.translation import BackTranslation
+
+AnyAugmentation = Annotated[
+    SpanDeletion | WordSwap | SentenceShuffle | NeighbourWords | MaskedWords | BackTranslation,
+    Field(discriminator="method"),
+]
+
+__all__ = [
+    "AnyAugmentation",
+    "Augmentation",
+    "BackTranslation",
+    "MaskedWords",
+    "NeighbourWords",
+    "SentenceShuffle",
+    "SpanDeletion",
+    "WordSwap",
+    "augment",
+]

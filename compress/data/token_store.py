@@ -1,0 +1,136 @@
+"""Tokenized texts on disk: written a chunk at a time, read a row at a time, so that memory stays flat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.data.texts import cached
+from compress.errors import InputError
+
+if TYPE_CHECKING:
+    import datasets
+
+Encoding = dict[str, list[int]]
+Encode = Callable[["datasets.Dataset"], Sequence[Encoding]]
+
+_CHUNK = 1_024  # rows tokenized at a time
+_FORMAT = 1  # of the folder; raised when it changes, so that old ones are left alone
+_OFFSETS, _LENGTHS = "offsets.npy", "lengths.npy"
+
+
+class TokenStore(Sequence[Encoding]):
+    """Rows of token ids, attention masks and the like, memory-mapped from a folder.
+
+    The folder holds a flat int32 array for each column, the int64 offset at which each row begins (one more for the
+    end) and the int32 lengths of the rows. A row has as many values in one column as in another.
+
+    Args:
+        folder: what `build_tokens` wrote.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._offsets: NDArray[np.int64] = _mapped(folder / _OFFSETS)
+        self._lengths: NDArray[np.int32] = _mapped(folder / _LENGTHS)
+        files = sorted(folder.glob("column-*.npy"))
+        self._columns = {file.stem.removeprefix("column-"): _mapped(file) for file in files}
+
+    @property
+    def lengths(self) -> NDArray[np.int32]:
+        """(rows,) tokens in each row, to sort or bucket by without reading the rows."""
+        return self._lengths
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    @overload
+    def __getitem__(self, index: int) -> Encoding: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Encoding]: ...
+    def __getitem__(self, index: int | slice) -> Encoding | list[Encoding]:
+        if isinstance(index, slice):
+            return [self[row] for row in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        row = int(index) % len(self)
+        start, end = int(self._offsets[row]), int(self._offsets[row + 1])
+        return {name: column[start:end].tolist() for name, column in self._columns.items()}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TokenStore, (self.folder,)  # a loader's worker maps the files anew instead of copying them
+
+
+def build_tokens(data: datasets.Dataset, encode: Encode, key: str) -> TokenStore:
+    """Tokenize a data set into the cache, or open what was tokenized before.
+
+    A kill leaves nothing or the whole; of two processes that ask at once one tokenizes and the other waits.
+
+    Args:
+        data: what `encode` reads.
+        encode: tokenizes a chunk of the data; each row gives the same columns, as many values in each.
+        key: stands for all that decides the result: the data's content, the tokenizer's, the longest length.
+
+    Raises:
+        InputError: there are no rows, or the cache cannot be written.
+    """
+    if not len(data):
+        raise InputError("there are no texts to tokenize", place="data", remedy="Give at least one row.")
+    return TokenStore(cached("tokens", f"{key}-{_FORMAT}", lambda folder: _write(folder, data, encode)))
+
+
+def _write(folder: Path, data: datasets.Dataset, encode: Encode) -> None:
+    folder.mkdir()
+    with ExitStack() as stack:
+        offsets = stack.enter_context(_NpyWriter(folder / _OFFSETS, np.int64))
+        lengths = stack.enter_context(_NpyWriter(folder / _LENGTHS, np.int32))
+        offsets.write([0])
+        columns: dict[str, _NpyWriter] = {}
+        for start in range(0, len(data), _CHUNK):
+            rows = encode(data.select(range(start, min(start + _CHUNK, len(data)))))
+            columns = columns or {
+                name: stack.enter_context(_NpyWriter(folder / f"column-{name}.npy", np.int32))
+                for name in rows[0]
+            }
+            sizes = [len(row["input_ids"]) for row in rows]
+            assert all(set(map(len, row.values())) == {size} for row, size in zip(rows, sizes, strict=True))
+            lengths.write(sizes)
+            offsets.write(np.cumsum(sizes) + columns["input_ids"].size)
+            for name, column in columns.items():
+                column.write([value for row in rows for value in row[name]])
+
+
+class _NpyWriter:
+    """Appends to a flat `.npy` file; the header is written again at the end, when the size is known."""
+
+    def __init__(self, file: Path, kind: type[np.generic]) -> None:
+        self.size, self._kind = 0, np.dtype(kind)
+        self._stream: IO[bytes] = file.open("w+b")
+        self._write_header()
+
+    def write(self, values: Any) -> None:
+        part = np.asarray(values, self._kind)
+        self.size += part.size
+        self._stream.write(part.tobytes())
+
+    def _write_header(self) -> None:
+        # numpy leaves room in the header for the first axis to grow to any size.
+        header = {"descr": self._kind.str, "fortran_order": False, "shape": (self.size,)}
+        np.lib.format.write_array_header_1_0(self._stream, header)
+
+    def __enter__(self) -> _NpyWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with self._stream:
+            self._stream.seek(0)
+            self._write_header()
+
+
+def _mapped(file: Path) -> Any:
+    return np.load(file, mmap_mode="r", allow_pickle=False)
