@@ -110,7 +110,7 @@ def test_on_pairs_the_teacher_sees_its_own_token_type_ids(hub, run, tmp_path, mo
     if cache == "--cache":
         from compress.data import DataConfig, load_data
 
-        (path,) = (tmp_path / "cache").rglob("*.npy")
+        (path,) = (tmp_path / "cache").rglob("answer-0.npy")
         train = load_data(DataConfig(source=str(data))).train
         inputs = pad(encode(train, tokenizer, teacher.task), tokenizer)
         np.testing.assert_allclose(np.load(path), logits(teacher.model, inputs).numpy(), atol=1e-5)
