@@ -1,0 +1,286 @@
+"""Whole distillations of tiny models: what is matched, who teaches, on which text."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import datasets
+import pytest
+import torch
+from tiny_data import tiny_data
+from tiny_models import tiny_artifact, tiny_model, tiny_tokenizer
+
+from compress.artifact import save
+from compress.data import TextData
+from compress.distillation.answers import as_logits, read_answers
+from compress.distillation.ensemble import Ensemble, weights_of
+from compress.errors import InputError
+from compress.passes.base import Context, ModelPlan
+from compress.passes.distill import Distill
+from compress.tasks import Task
+
+TASK = Task(kind="classification", labels=("negative", "positive"))
+QUICK = {"epochs": 1, "bf16": False, "dropout": 0, "batch_size": 8, "learning_rate": 1e-3}
+EVERYTHING = [
+    {"objective": "hidden"},
+    {"objective": "embedding"},
+    {"objective": "attention", "layers": "last"},
+    {"objective": "relations"},
+    {"objective": "sentence"},
+]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A teacher on disk, and a cache of its own."""
+    monkeypatch.setenv("COMPRESS_CACHE", str(tmp_path / "cache"))
+    save(tiny_artifact(tiny_model("bert")), tmp_path / "teacher")
+    return tmp_path
+
+
+def distilled(folder, name="work", data=None, model=None, **options):
+    """Run the pass on the teacher, or on `model` with a teacher of its own; return the student's weights and notes."""
+    artifact = tiny_artifact(model or tiny_model("bert"))
+    context = Context(
+        seed=0, workdir=folder / name, data=data or tiny_data(), input_folder=folder / "teacher"
+    )
+    torch.manual_seed(0)
+    if "teacher" not in options:
+        options.setdefault("student", "teacher:1")
+    student = Distill(**(QUICK | options)).apply(artifact, context)
+    return student.model.state_dict(), context.notes
+
+
+def same(one, other):
+    return all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def distance(one, other):
+    return sum((value - other[name]).abs().mean() for name, value in one.items()) / len(one)
+
+
+def test_each_objective_changes_what_is_learned_and_leaves_nothing_behind(folder):
+    plain, _ = distilled(folder)
+    for options in EVERYTHING:
+        matched, _ = distilled(folder, options["objective"], match=[options])
+        assert set(matched) == set(plain)
+        assert not same(matched, plain), options
+
+
+def test_answers_during_training_teach_what_cached_ones_do(folder):
+    before, _ = distilled(folder, "before", learning_rate=1e-12)
+    for name, match, share in (("plain", [], 0.02), ("inside", EVERYTHING, 0.1)):
+        cached, _ = distilled(folder, f"{name}-cached", match=match)
+        live, _ = distilled(folder, f"{name}-live", match=match, cache=False)
+        # What is inside is kept in bfloat16, three digits; Adam's first steps show a gradient's sign, not its size.
+        assert distance(cached, live) < share * distance(cached, before), name
+
+
+def test_a_student_of_another_width_is_matched_through_projections(folder, monkeypatch):
+    import tiny_models
+
+    monkeypatch.setattr(tiny_models, "SIZE", tiny_models.SIZE | {"hidden_size": 16, "intermediate_size": 24})
+    narrow = tiny_model("distilbert", layers=2)
+    matched, _ = distilled(
+        folder,
+        model=narrow,
+        teacher=str(folder / "teacher"),
+        match=[{"objective": "hidden"}, {"objective": "relations"}, {"objective": "sentence"}],
+    )
+    assert matched["classifier.weight"].shape[-1] == 16
+    assert not any("objective" in name for name in matched)
+
+
+def test_the_teacher_labels_text_without_labels(folder):
+    plain, _ = distilled(folder)
+    (folder / "more.txt").write_text(
+        "".join(
+            f"{a} {b} {c}\n"
+            for a in ("good", "bad")
+            for b in ("plot", "cast")
+            for c in ("is fine", "was dull", "very bright")
+        )
+    )
+    more, notes = distilled(
+        folder, "more", unlabelled=str(folder / "more.txt"), match=[{"objective": "hidden"}]
+    )
+    assert not same(plain, more)
+    assert any("12 of 12 unlabelled texts" in note for note in notes), notes
+    made, notes = distilled(folder, "made", augment=[{"method": "word-swap", "copies": 1}])
+    assert not same(plain, made)
+    assert any("word-swap" in note for note in notes), notes
+
+
+def test_several_teachers_speak_as_their_mean():
+    one, other = [torch.tensor([1.0, 3.0])], [torch.tensor([4.0, 0.0])]
+    # The second keeps its labels the other way round: (0, 4). ¾ (1, 3) + ¼ (0, 4).
+    both = Ensemble([one, other], [[0, 1], [1, 0]], [0.75, 0.25])
+    assert both[0].tolist() == [0.75, 3.25]
+    # Odds 9 and 1 of being right.
+    assert weights_of([0.9, 0.5]) == pytest.approx([0.9, 0.1])
+
+
+def test_a_second_teacher_is_heard(folder):
+    save(tiny_artifact(tiny_model("distilbert", seed=3)), folder / "second")
+    alone, _ = distilled(folder)
+    both, notes = distilled(folder, "both", teachers=[str(folder / "second")], teacher_weights=[3, 1])
+    assert not same(alone, both)
+    assert [note for note in notes if note.startswith("teacher:")][-1].endswith("second (25%)")
+    by_dev, _ = distilled(folder, "dev", teachers=[str(folder / "second")], teacher_weights="dev")
+    assert not same(alone, by_dev)
+
+
+def answers_file(path, texts, values):
+    rows = [f"{text},{a},{b}" for text, (a, b) in zip(texts, values, strict=True)]
+    path.write_text("\n".join(["text,positive,negative", *rows]) + "\n")
+    return path
+
+
+def test_a_file_of_answers_teaches(folder):
+    texts = sorted(set(tiny_data().train["text"]))
+    file = answers_file(folder / "answers.csv", texts, [(0.9, 0.1)] * len(texts))
+    student, notes = distilled(
+        folder,
+        model=tiny_model("bert", layers=1),
+        teacher=str(file),
+        kd_weight=1,
+        epochs=20,
+        learning_rate=5e-3,
+    )
+    assert any("answers.csv" in note for note in notes)
+    model = tiny_model("bert", layers=1)
+    model.load_state_dict(student)
+    with torch.inference_mode():
+        said = model(**tiny_tokenizer()(texts, padding=True, return_tensors="pt")).logits.softmax(-1)
+    assert said[:, 1].mean().item() == pytest.approx(0.9, abs=0.05), "positive is the second label"
+
+
+def test_logits_and_probabilities_are_told_apart():
+    import numpy as np
+
+    given = as_logits(np.array([[0.9, 0.1], [0.25, 0.75]]))
+    np.testing.assert_allclose(np.exp(given), [[0.9, 0.1], [0.25, 0.75]], rtol=1e-6)
+    logits = np.array([[2.0, -1.0], [0.25, 0.75]])
+    assert as_logits(logits).tolist() == logits.tolist()
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("text,positive,negative\ngood film,1,x\n", "no finite number.*line 2"),
+        ("text,positive\ngood film,1\n", "labels differ"),
+        ("words,positive,negative\ngood,1,0\n", "no column 'text'"),
+    ],
+)
+def test_answers_that_cannot_be_read_are_refused(rows, message, tmp_path):
+    (tmp_path / "answers.csv").write_text(rows)
+    with pytest.raises(InputError, match=message):
+        read_answers(tmp_path / "answers.csv", TASK)
+
+
+def test_a_text_without_an_answer_is_refused(folder):
+    file = answers_file(folder / "answers.csv", ["good film"], [(1, 0)])
+    with pytest.raises(InputError, match="of 48 training texts have no answer, the first is"):
+        distilled(folder, model=tiny_model("bert", layers=1), teacher=str(file))
+
+
+def test_what_human_raters_said_is_a_distribution(monkeypatch):
+    from compress.data import packaged
+    from compress.distillation.answers import ratings
+
+    votes = {"good film": (1.0, 7.0), "dull plot": (8.0, 0.0)}
+    monkeypatch.setattr(packaged, "read_votes", lambda name: (("negative", "positive"), votes))
+    answers = ratings("movie-reviews", TASK)
+    data = datasets.Dataset.from_dict({"text": ["dull plot", "good film"]})
+    # (v + ½) / (8 + 1): 8.5 and ½ of 9; 1.5 and 7.5 of 9.
+    assert answers.of(data)[0].softmax(-1).tolist() == pytest.approx([8.5 / 9, 0.5 / 9])
+    assert answers.of(data)[1].softmax(-1).tolist() == pytest.approx([1.5 / 9, 7.5 / 9])
+
+
+def checked(**options):
+    model = tiny_model("bert")
+    plan = ModelPlan(model.config, TASK, tiny_data(), place="passes[0] (distill)")
+    Distill(**options).check(plan)
+    return "\n".join(plan.errors)
+
+
+def test_what_cannot_work_is_refused_before_anything_runs(folder):
+    file = str(answers_file(folder / "answers.csv", ["good film"], [(1, 0)]))
+    assert "teacher:9, but the teacher has 3 layers" in checked(student="teacher:9")
+    wrong = [{"objective": "hidden", "layers": [[3, 0]]}]
+    assert "[3, 0]: the teacher has layers 0 to 2, the student 0 to 1" in checked(
+        student="teacher:2", match=wrong
+    )
+    assert "nothing inside" in checked(teacher=file, match=[{"objective": "hidden"}])
+    assert "cannot answer at every step" in checked(teacher=file, cache=False)
+    assert "give either a student or a teacher" in checked()
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        Distill(student="teacher:1", kd_weight=(1, 1.5))
+    with pytest.raises(ValueError, match="above 0"):
+        Distill(student="teacher:1", temperature=(4, 0))
+
+
+def test_an_empty_transfer_set_is_refused(folder):
+    (folder / "empty.txt").write_text("\n\n")
+    with pytest.raises(InputError, match="the transfer set is empty"):
+        distilled(folder, unlabelled=str(folder / "empty.txt"))
+
+
+def test_tokenizers_without_tokens_in_common_cannot_be_matched_by_token(folder):
+    letters = datasets.Dataset.from_dict({"text": ["goodfilm", "dullplot"] * 8, "label": [0, 1] * 8})
+    data = TextData("odd", letters, letters, letters, TASK.labels, False, "odd", ())
+    from test_alignment import letters as by_letter
+
+    student = tiny_artifact(tiny_model("bert", layers=1, tokenizer=by_letter())).evolve(tokenizer=by_letter())
+    context = Context(seed=0, workdir=folder / "work", data=data, input_folder=folder / "teacher")
+    pass_ = Distill(**QUICK, teacher=str(folder / "teacher"), match=[{"objective": "hidden"}])
+    with pytest.raises(InputError, match="split text differently"):
+        pass_.apply(student, context)
+    assert Distill(**QUICK, teacher=str(folder / "teacher"), match=[{"objective": "sentence"}]).apply(
+        student, context
+    )
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+import torch
+from test_distill_pass import distilled
+from safetensors.torch import save_file
+from compress.training.trainer import ObjectiveTrainer
+steps, step = [], ObjectiveTrainer.training_step
+ObjectiveTrainer.training_step = lambda *given: (steps.append(1), step(*given))[1]
+weights, _ = distilled(Path({folder!r}), "resumed", epochs=4, match=[{{"objective": "hidden"}}], dropout=0.1)
+save_file({{name: value.contiguous().clone() for name, value in weights.items()}}, {out!r})
+print(len(steps))
+"""
+
+
+def test_a_run_that_was_killed_goes_on_to_the_same_weights(folder):
+    from safetensors.torch import load_file
+
+    tests = str(Path(__file__).parent)
+    whole, _ = distilled(folder, "whole", epochs=4, match=[{"objective": "hidden"}], dropout=0.1)
+    out = folder / "student.safetensors"
+    script = SCRIPT.format(tests=tests, folder=str(folder), out=str(out))
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], env=os.environ.copy(), stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 240
+    while not list((folder / "resumed").glob("checkpoint-*/trainer_state.json")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not out.exists()
+    again = subprocess.run(
+        [sys.executable, "-c", script], check=True, env=os.environ.copy(), capture_output=True, text=True
+    )
+    assert 0 < int(again.stdout.splitlines()[-1]) < 24, "it went on, it did not begin again"
+    resumed = load_file(out)
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())

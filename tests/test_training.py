@@ -1,0 +1,215 @@
+"""How a model is trained: adapters, frozen parts, slower layers, adversarial steps, the order of examples."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from tiny_data import tiny_data
+from tiny_models import logits, tiny_artifact, tiny_model
+from torch import nn
+
+from compress.errors import InputError
+from compress.passes.base import Context, ModelPlan
+from compress.passes.distill import Distill
+from compress.passes.finetune import Finetune
+from compress.tasks import Task
+from compress.training.adapters import Adapter, adapted, peft_config
+from compress.training.adversarial import perturbed_embeddings
+from compress.training.objective import label_objective
+from compress.training.parameters import depth_of_parameters, frozen, parameter_groups
+from compress.training.r_drop import symmetric_divergence
+from compress.training.sampling import LengthBuckets
+
+TASK = Task(kind="classification", labels=("negative", "positive"))
+QUICK = {"epochs": 1, "bf16": False, "dropout": 0, "batch_size": 8, "learning_rate": 1e-3}
+
+
+def trained(tmp_path, model=None, seed=0, **options):
+    """Fine-tune a tiny model on tiny data and return it with the weights it had before."""
+    artifact = tiny_artifact(model or tiny_model("bert"))
+    before = {name: value.clone() for name, value in artifact.model.state_dict().items()}
+    context = Context(seed=seed, workdir=tmp_path, data=tiny_data())
+    torch.manual_seed(seed)
+    return Finetune(**(QUICK | options)).apply(artifact, context).model, before
+
+
+def changed(model, before):
+    return {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+
+
+@pytest.mark.parametrize(
+    "method", [{"method": "lora", "r": 4}, {"method": "hra"}, {"method": "lora", "use_dora": True}]
+)
+def test_an_adapter_is_merged_and_leaves_an_ordinary_model(method, tmp_path):
+    model, before = trained(tmp_path, adapter=method)
+    assert set(model.state_dict()) == set(before), "no module of an adapter is left"
+    assert type(model.bert.encoder.layer[0].intermediate.dense) is nn.Linear
+    moved = changed(model, before)
+    assert {"classifier.weight", "bert.encoder.layer.0.attention.self.query.weight"} <= moved
+    assert not any("embeddings" in name or "LayerNorm" in name for name in moved), "the rest was frozen"
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_merging_an_adapter_changes_no_answer():
+    model = tiny_model("bert")
+    with adapted(model, Adapter(method="lora", r=4)):
+        for name, parameter in model.named_parameters():
+            if "lora" in name:
+                parameter.data.normal_(0, 0.1)
+        during = logits(model)
+    assert torch.allclose(logits(model), during, atol=1e-5)
+
+
+def test_adapters_that_do_not_merge_or_do_not_exist_are_refused():
+    with pytest.raises(InputError, match="prefix_tuning cannot be merged into the weights.*lora"):
+        peft_config(Adapter(method="prefix_tuning", num_virtual_tokens=4))
+    with pytest.raises(InputError, match="peft has no method 'lorra'"):
+        peft_config(Adapter(method="lorra"))
+    with pytest.raises(InputError, match="lora has no option rank. Its options"):
+        peft_config(Adapter(method="lora", rank=4))
+    plan = ModelPlan(None, TASK, tiny_data(), place="passes[0] (finetune)")
+    Finetune(adapter={"method": "p_tuning"}).check(plan)
+    assert "p_tuning cannot be merged" in plan.errors[0]
+
+
+def test_frozen_parts_stay_as_they_are(tmp_path):
+    model, before = trained(tmp_path, freeze=["embeddings", 0])
+    moved = changed(model, before)
+    assert not any("embeddings" in name or "layer.0." in name for name in moved)
+    assert any("layer.1." in name for name in moved)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    with pytest.raises(InputError, match="no layer 3: the model has 3"), frozen(model, [3]):
+        pass
+
+
+def test_lower_layers_learn_more_slowly():
+    model = tiny_model("bert")
+    depths = depth_of_parameters(model)
+    assert depths["bert.embeddings.word_embeddings.weight"] == 0
+    assert depths["bert.encoder.layer.2.output.dense.weight"] == 3
+    assert depths["classifier.weight"] == 4
+    groups = parameter_groups(model, {"classifier.weight"}, 1.0, 0.1, 0.5)
+    rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    # Three layers: the head at 1, layer 2 at ½, layer 0 at ⅛, the embeddings at 1/16.
+    assert rates[id(model.classifier.weight)] == 1
+    assert rates[id(model.bert.encoder.layer[2].output.dense.weight)] == 0.5
+    assert rates[id(model.bert.encoder.layer[0].output.dense.weight)] == 0.125
+    assert rates[id(model.bert.embeddings.word_embeddings.weight)] == 0.0625
+    decayed = [group for group in groups if group["weight_decay"]]
+    assert [len(group["params"]) for group in decayed] == [1]
+
+
+def test_a_small_layer_decay_hardly_moves_the_embeddings(tmp_path):
+    slow, before = trained(tmp_path / "slow", layer_decay=0.1)
+    fast, _ = trained(tmp_path / "fast")
+    table, head = "bert.embeddings.word_embeddings.weight", "classifier.weight"
+    moved = [(each.state_dict()[table] - before[table]).abs().sum() for each in (slow, fast)]
+    assert moved[0] < 0.01 * moved[1]
+    assert (slow.state_dict()[head] - before[head]).abs().sum() > 0
+
+
+def test_embeddings_move_against_the_model_by_a_given_length_and_come_back():
+    model = tiny_model("bert")
+    table = model.get_input_embeddings().weight
+    before = table.detach().clone()
+    with perturbed_embeddings(model, 0.5):
+        assert torch.equal(table, before), "no gradient, no move"
+    batch = {"input_ids": torch.tensor([[4, 5, 6]]), "attention_mask": torch.ones(1, 3, dtype=torch.long)}
+    labels = torch.tensor([1])
+    loss = model(**batch, labels=labels).loss
+    loss.backward()
+    with perturbed_embeddings(model, 0.5):
+        assert (table - before).norm().item() == pytest.approx(0.5, rel=1e-5)
+        assert torch.equal(table[7], before[7]), "a word that was not read stays"
+        worse = model(**batch, labels=labels).loss
+    assert worse > loss
+    assert torch.equal(table, before)
+
+
+def test_an_adversarial_step_adds_its_gradient(tmp_path):
+    plain, _ = trained(tmp_path / "plain")
+    moved, _ = trained(tmp_path / "moved", adversarial=1.0)
+    assert not torch.equal(plain.classifier.weight, moved.classifier.weight)
+
+
+def test_r_drop_worked_by_hand():
+    # p = (¾, ¼), q = (½, ½). KL(p‖q) = ¾ log 3/2 + ¼ log ½; KL(q‖p) = ½ log ⅔ + ½ log 2.
+    p, q = torch.tensor([[math.log(3), 0.0]]), torch.zeros(1, 2)
+    forwards = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+    backwards = 0.5 * math.log(2 / 3) + 0.5 * math.log(2)
+    assert symmetric_divergence(p, q).item() == pytest.approx((forwards + backwards) / 2, rel=1e-5)
+    assert symmetric_divergence(torch.tensor([[1.0]]), torch.tensor([[3.0]])).item() == pytest.approx(4)
+    tokens = torch.stack([p, torch.full((1, 2), 9.0)], 1), torch.stack([q, torch.tensor([[9.0, 0.0]])], 1)
+    mask = torch.tensor([[True, False]])
+    assert symmetric_divergence(*tokens, mask).item() == pytest.approx((forwards + backwards) / 2, rel=1e-5)
+
+
+def test_r_drop_needs_dropout_to_matter(tmp_path):
+    without, _ = trained(tmp_path / "a")
+    same, _ = trained(tmp_path / "b", r_drop=5.0)
+    # Without dropout both passes agree: the loss is the plain one.
+    assert torch.allclose(without.classifier.weight, same.classifier.weight, atol=1e-5)
+    model, _ = trained(tmp_path / "c", dropout=0.3)
+    other, _ = trained(tmp_path / "d", dropout=0.3, r_drop=5.0)
+    assert not torch.allclose(model.classifier.weight, other.classifier.weight, atol=1e-4)
+
+
+def test_accumulated_parts_make_the_step_of_the_whole_batch(tmp_path):
+    whole, before = trained(tmp_path / "whole")
+    parts, _ = trained(tmp_path / "parts", accumulate=4)
+    # Adam divides by the gradient's size, so that rounding shows where it is next to nothing.
+    apart, moved = (
+        sum((value - other[name]).abs().mean() for name, value in whole.state_dict().items())
+        for other in (parts.state_dict(), before)
+    )
+    assert apart < 0.01 * moved
+    with pytest.raises(InputError, match="a batch of 8 cannot be shared by 1 processes in 3 parts"):
+        trained(tmp_path / "odd", accumulate=3)
+
+
+@pytest.mark.parametrize("options", [{"optimizer": "adafactor"}, {"schedule": "cosine"}, {"clip": 1e-3}])
+def test_other_optimizers_and_schedules_train(options, tmp_path):
+    model, before = trained(tmp_path, **options)
+    assert "classifier.weight" in changed(model, before)
+    assert all(torch.isfinite(value).all() for value in model.state_dict().values())
+
+
+def test_rare_classes_weigh_more_and_smoothing_reaches_the_loss():
+    labels = np.array([0] * 9 + [1])
+    balanced = label_objective(TASK, Finetune(class_balance=1), labels)
+    assert balanced.class_weights.tolist() == pytest.approx([10 / 18, 5])
+    answer, given = torch.tensor([[math.log(3), 0.0]]), torch.tensor([0])
+    assert balanced(answer, given).item() == pytest.approx(10 / 18 * math.log(4 / 3), rel=1e-5)
+    # ε = ½ of two classes: target (¾, ¼), which is what the logits say: its entropy.
+    smooth = label_objective(TASK, Finetune(label_smoothing=0.5), labels)
+    entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
+    assert smooth(answer, given).item() == pytest.approx(entropy, rel=1e-5)
+
+
+def test_the_order_depends_on_seed_and_epoch_alone():
+    lengths = list(np.random.default_rng(0).integers(3, 60, 1000))
+    sampler = LengthBuckets(lengths, 16, seed=3)
+    torch.manual_seed(1)
+    first = list(sampler)
+    torch.manual_seed(2)
+    assert list(sampler) == first
+    assert sorted(first) == list(range(1000)), "each example once"
+    sampler.set_epoch(1)
+    assert list(sampler) != first
+    assert list(LengthBuckets(lengths, 16, seed=4)) != first
+    padding = [
+        max(lengths[i] for i in batch) * len(batch) - sum(lengths[i] for i in batch)
+        for batch in (first[start : start + 16] for start in range(0, 1000, 16))
+    ]
+    assert sum(padding) < 0.1 * sum(lengths), "a random order has about 80%"
+    assert max(lengths) == max(lengths[i] for i in first[:16]), "the longest first"
+    assert list(LengthBuckets([4, 5, 6], 16, seed=0)) != []
+
+
+def test_options_that_cannot_be_are_refused():
+    plan = ModelPlan(None, TASK, tiny_data(), place="passes[0] (distill)")
+    Distill(student="teacher:1", teachers=("a",), teacher_weights=(1.0,), track=("wandb",)).check(plan)
+    text = "\n".join(plan.errors)
+    assert "1 teacher_weights for 2 teachers" in text
+    assert "wandb is not installed. Install it: pip install wandb." in text
