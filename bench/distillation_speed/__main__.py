@@ -16,8 +16,8 @@ from bench.no_retraining.models import ROOT, subject
 from compress.hardware import fingerprint
 
 INTRODUCTION = """
-Every method takes its turn in each round, in a process of its own, and trains the same student ({student} of the
-teacher) on the same rows, from the teacher's logits and the labels: {epochs} epochs, batches of {batch_size}, learning
+Every method takes its turn in each round, in a process of its own, and trains the same student (`{student}`) on the
+same rows, from the teacher's logits and the labels: {epochs} epochs, batches of {batch_size}, learning
 rate {learning_rate:g}, T = 2, equal weights, AdamW, warm-up and linear decay. Time is from the first read of the models
 to the trained student, the teacher's answers included; ours starts with an empty cache, tokenizes, and also scores the
 validation rows after each epoch. Every row padded: to {pad_to} tokens, else to the longest of its batch. Intervals are
