@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench bench-no-retraining setup lock clean
+.PHONY: demo test lint bench bench-no-retraining bench-distillation setup lock clean
 
 demo: setup  ## run the main job on real input and print the table
 	$(BIN)/python cli.py run recipes/quickstart.yaml
@@ -21,6 +21,9 @@ bench: setup  ## time the toolkit itself and print one table
 
 bench-no-retraining: setup  ## accuracy without retraining beside the peers, each in its own environment; hours
 	$(BIN)/python -m bench.no_retraining
+
+bench-distillation: setup  ## time distillation beside TextBrewer and a plain loop; hours
+	$(BIN)/python -m bench.distillation_speed
 
 setup: $(VENV)/.done
 

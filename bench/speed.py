@@ -1,4 +1,4 @@
-"""How fast the toolkit itself is: start-up, each pass, and the distillation step in four variants.
+"""How fast the toolkit itself is: start-up and each pass; `bench.distillation_speed` times distillation.
 
 `python -m bench.speed` prints one Markdown table and writes it to `bench/results/speed.md`. Variants are
 measured interleaved in rounds, so that a noisy machine hits all alike; ratios carry bootstrap intervals.
@@ -7,7 +7,6 @@ measured interleaved in rounds, so that a noisy machine hits all alike; ratios c
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import subprocess
 import sys
 import tempfile
@@ -17,13 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from compress.artifact import Artifact, load, save
+from compress.artifact import load, save
 from compress.benchmark.statistics import ratio_of_medians
 from compress.data import DataConfig, TextData, load_data
 from compress.display import say
 from compress.hardware import fingerprint
 from compress.passes.base import Context, Pass
-from compress.passes.distill import Distill
 from compress.passes.export import Export
 from compress.passes.factorize import Factorize
 from compress.passes.finetune import task_of
@@ -31,7 +29,6 @@ from compress.passes.prune import Prune
 from compress.passes.quantize import Quantize
 
 ROOT = Path(__file__).parents[1]
-EXAMPLES = 512  # of the training split in one timed distillation
 COMMANDS = {
     "python -c pass": [sys.executable, "-c", "pass"],
     "import compress": [sys.executable, "-c", "import compress"],
@@ -45,12 +42,6 @@ PASSES: dict[str, Pass] = {
     "factorize (plain)": Factorize(keep=0.7, method="plain"),
     "quantize": Quantize(),
     "export": Export(),
-}
-DISTIL = {
-    "teacher at every step, fp32": Distill(student="teacher:3", epochs=1, cache=False, bf16=False),
-    "teacher at every step, bf16": Distill(student="teacher:3", epochs=1, cache=False, bf16=True),
-    "teacher cached, fp32": Distill(student="teacher:3", epochs=1, bf16=False),
-    "teacher cached, bf16": Distill(student="teacher:3", epochs=1, bf16=True),
 }
 
 
@@ -66,12 +57,6 @@ def main() -> None:
         lines = [
             *_table("start-up, s", _commands(options.rounds), "python -c pass"),
             *_table("pass on a fine-tuned minilm-l6, s", _passes(teacher, data, work, options.rounds), None),
-            *_table(
-                f"distil minilm-l6 into 3 layers: {EXAMPLES} examples, tokenizing and checkpoint included, s",
-                _distil(teacher, data, work, options.rounds),
-                "teacher at every step, fp32",
-                EXAMPLES,
-            ),
         ]
     machine = fingerprint()
     flags = " ".join(machine["cpu_flags"])
@@ -108,29 +93,6 @@ def _passes(teacher: Path, data: TextData, work: Path, rounds: int) -> dict[str,
     return times
 
 
-def _distil(teacher: Path, data: TextData, work: Path, rounds: int) -> dict[str, list[float]]:
-    few = dataclasses.replace(
-        data,
-        train=data.train.select(range(EXAMPLES)),
-        validation=data.validation.select(range(8)),
-        fingerprint=f"{data.fingerprint}-{EXAMPLES}",
-    )
-    artifact = load(teacher)
-    # The cache is filled before the clock starts: it is paid once, not every epoch.
-    for step in DISTIL.values():
-        _distil_once(step, artifact, teacher, few, work)
-    jobs = {
-        name: (lambda step=step: _distil_once(step, artifact, teacher, few, work))
-        for name, step in DISTIL.items()
-    }
-    return _interleaved(jobs, rounds)
-
-
-def _distil_once(step: Distill, artifact: Artifact, teacher: Path, data: TextData, work: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=work) as scratch:
-        step.apply(artifact, _context(Path(scratch), teacher, data))
-
-
 def _context(work: Path, teacher: Path, data: TextData) -> Context:
     return Context(seed=0, workdir=work, data=data, input_folder=teacher)
 
@@ -150,21 +112,15 @@ def _seconds(job: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def _table(
-    title: str, times: dict[str, list[float]], reference: str | None, examples: int | None = None
-) -> list[str]:
-    """One Markdown table: median and range, examples a second, ratio to the reference with its interval."""
-    columns = [title, "median", "min to max"]
-    columns += ["examples/s"] if examples else []
-    columns += ["times as fast as the first" if examples else "times the first"] if reference else []
+def _table(title: str, times: dict[str, list[float]], reference: str | None) -> list[str]:
+    """One Markdown table: median and range, ratio to the reference with its interval."""
+    columns = [title, "median", "min to max"] + (["times the first"] if reference else [])
     lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     for name, seconds in times.items():
         cells = [name, f"{np.median(seconds):.2f}", f"{min(seconds):.2f} to {max(seconds):.2f}"]
-        if examples:
-            cells.append(f"{examples / np.median(seconds):.0f}")
         if reference:
             first, this = np.array([times[reference]]).T, np.array([seconds]).T
-            ratio, interval = ratio_of_medians(*((first, this) if examples else (this, first)), seed=0)
+            ratio, interval = ratio_of_medians(this, first, seed=0)
             shown = f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
             cells.append("1" if name == reference else f"{ratio:.2f}{shown}")
         lines.append(f"| {' | '.join(cells)} |")

@@ -58,13 +58,13 @@ def save_masked_model(folder, favourite=None):
     return str(folder)
 
 
-def save_translator(folder, seed=0):
-    tokenizer = trained_tokenizer("t5")
+def save_translator(folder, family="t5", seed=0):
+    tokenizer = trained_tokenizer(family)
     torch.manual_seed(seed)
-    sizes = SIZE | TUNED["t5"] | depth("t5", 1)
+    sizes = SIZE | TUNED[family] | depth(family, 1)
     ids = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
     ids |= {"vocab_size": len(tokenizer), "decoder_start_token_id": tokenizer.pad_token_id}
-    AutoModelForSeq2SeqLM.from_config(AutoConfig.for_model("t5", **sizes | ids)).save_pretrained(folder)
+    AutoModelForSeq2SeqLM.from_config(AutoConfig.for_model(family, **sizes | ids)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
 
@@ -158,12 +158,25 @@ def test_neighbours_are_nearest_by_cosine(tmp_path):
     assert near(2) == {"Fine unknown!", "Dull unknown!"}
 
 
-def test_texts_go_there_and_back(tmp_path):
-    there, back = save_translator(tmp_path / "there"), save_translator(tmp_path / "back", seed=1)
+@pytest.mark.parametrize("family", ["t5", "bart"])
+def test_texts_go_there_and_back(tmp_path, family):
+    there, back = (
+        save_translator(tmp_path / "there", family),
+        save_translator(tmp_path / "back", family, seed=1),
+    )
     method = BackTranslation(there=there, back=back, beams=2, there_prefix="to German: ")
-    made = augment(data(*SENTENCES[:3]), [method], 0, "x")
+    texts = [*SENTENCES[:2], " ".join(SENTENCES[:20])]  # the last is longer than BART's 40 positions
+    made = augment(data(*texts), [method], 0, "x")
     assert 1 <= len(made.data) <= 3
-    assert not set(made.data["text"]) & set(SENTENCES)
+    assert not set(made.data["text"]) & set(texts)
+
+
+def test_words_beyond_the_models_positions_stay(tmp_path):
+    name = save_masked_model(tmp_path / "m", favourite="bright")
+    text = " ".join(["film"] * 100)  # 40 positions, two of them special tokens
+    made = augment(data(text), [MaskedWords(model=name, rate=0.9, top_k=1)], 0, "x").data["text"][0].split()
+    assert "bright" in made[:38]
+    assert made[38:] == ["film"] * 62
 
 
 METHODS = {

@@ -66,6 +66,9 @@ def test_every_source_gives_the_same_rows(tmp_path, kind):
         digest.update(struct.pack("<q", len(text)) + text.encode())
     assert found.fingerprint == digest.hexdigest()
     assert found.data.cache_files  # memory-mapped, not in memory
+    assert len(datasets.concatenate_datasets([split("one").select_columns("text"), found.data])) == 1 + len(
+        TEXTS
+    )
 
 
 def test_what_repeats_or_is_the_tasks_own_is_dropped_and_counted(tmp_path):

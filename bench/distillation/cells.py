@@ -64,8 +64,12 @@ def cell(setting_name: str, student: str, row_name: str, seed: int, work: Path, 
     first = teacher or first
     folders = {name: teacher_cell(setting, name, work)[0] for name in setting.teachers}
     options = _options(setting, row, first, start_from, folders)
-    key = hash_json([options.model_dump(mode="json"), [content_hash(path) for path in folders.values()], seed])
-    file = work / "cells" / f"{setting_name}-{student.replace(' ', '')}-{first}-{row_name}-{seed}-{key[:8]}.npz"
+    key = hash_json(
+        [options.model_dump(mode="json"), [content_hash(path) for path in folders.values()], seed]
+    )
+    file = (
+        work / "cells" / f"{setting_name}-{student.replace(' ', '')}-{first}-{row_name}-{seed}-{key[:8]}.npz"
+    )
     if not file.exists():
         say(f"{setting_name}, {student} of {first}, {row.title}, seed {seed}")
         out = work / "students" / file.stem
@@ -117,4 +121,6 @@ def score(found: Cell, metric: str) -> float:
 def summary(setting_name: str, student: str, row: str, seed: int, found: Cell) -> str:
     """Return one line for the log."""
     metric = SETTINGS[setting_name].metric
-    return json.dumps([setting_name, student, row, seed, round(score(found, metric), 4), round(found.seconds)])
+    return json.dumps(
+        [setting_name, student, row, seed, round(score(found, metric), 4), round(found.seconds)]
+    )

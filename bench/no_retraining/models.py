@@ -8,11 +8,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import datasets
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from compress.artifact import load
+from compress.artifact import Artifact, load
 from compress.data import load_data
 from compress.display import say
 from compress.tasks.inputs import encode
@@ -93,11 +94,16 @@ def rows_of(name: str, folder: Path, work: Path) -> Subject:
     drawn = {"calibration": data.train.select(order[:CALIBRATION].tolist()), "test": data.test}
     paths = {split: work / "rows" / f"{name}-{split}.jsonl" for split in drawn}
     for split, rows in drawn.items():
-        paths[split].parent.mkdir(parents=True, exist_ok=True)
-        inputs = encode(rows, artifact.tokenizer, artifact.task)
-        lines = [
-            json.dumps(dict(row) | {"label": label, "text": text})
-            for row, label, text in zip(inputs, rows["label"], rows["text"], strict=True)
-        ]
-        paths[split].write_text("\n".join(lines) + "\n", encoding="utf-8")
+        write_rows(paths[split], rows, artifact)
     return Subject(folder, paths["calibration"], paths["test"], np.asarray(data.test["label"]))
+
+
+def write_rows(file: Path, rows: datasets.Dataset, artifact: Artifact) -> None:
+    """Write tokenized rows with their `label` and `text`, a JSON object a line."""
+    inputs = encode(rows, artifact.tokenizer, artifact.task)
+    lines = [
+        json.dumps(dict(row) | {"label": label, "text": text})
+        for row, label, text in zip(inputs, rows["label"], rows["text"], strict=True)
+    ]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")

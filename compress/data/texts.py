@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import struct
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from compress.assets import cache_root
-from compress.errors import InputError
 
 if TYPE_CHECKING:
     import datasets
 
 Row = tuple[str, ...]  # (text,) or (text, text_pair)
 COLUMNS = ("text", "text_pair")
+ROOM = "texts"  # of the cache
 _BATCH = 1_000  # rows held in memory
 
 
@@ -60,7 +56,7 @@ def write_rows(file: Path, rows: Iterable[Row], pair: bool) -> str:
     import pyarrow
 
     names = COLUMNS[: 1 + pair]
-    schema = pyarrow.schema([(name, pyarrow.large_string()) for name in names])
+    schema = pyarrow.schema([(name, pyarrow.string()) for name in names])
     digest = hashlib.sha256(",".join(names).encode())
     with pyarrow.OSFile(str(file), "wb") as sink, pyarrow.ipc.new_stream(sink, schema) as writer:
         for batch in chunks(rows, _BATCH):
@@ -68,7 +64,7 @@ def write_rows(file: Path, rows: Iterable[Row], pair: bool) -> str:
                 for text in row:
                     data = text.encode("utf-8")
                     digest.update(struct.pack("<q", len(data)) + data)
-            columns = [pyarrow.array(column, pyarrow.large_string()) for column in zip(*batch, strict=True)]
+            columns = [pyarrow.array(column, pyarrow.string()) for column in zip(*batch, strict=True)]
             writer.write_batch(pyarrow.record_batch(columns, schema=schema))
     return digest.hexdigest()
 
@@ -83,54 +79,3 @@ def chunks(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
             batch = []
     if batch:
         yield batch
-
-
-def cached(room: str, key: str, build: Callable[[Path], None]) -> Path:
-    """Return a file or folder of the cache, built where it is missing; other processes wait for the one that builds.
-
-    A kill leaves nothing or the whole.
-
-    Args:
-        room: folder of the cache.
-        key: its name there, which must stand for all that decides the content.
-        build: writes it at the path that it is given.
-
-    Raises:
-        InputError: the cache cannot be written, or what `build` raises.
-    """
-    path = cache_root() / room / key
-    if not path.exists():
-        with scratch(room, key) as folder:
-            if not path.exists():  # else another process built it while we waited
-                build(folder / "new")
-                (folder / "new").replace(path)
-    return path
-
-
-@contextmanager
-def scratch(room: str, key: str) -> Iterator[Path]:
-    """Yield an empty folder inside a room of the cache, for one process at a time, and remove it afterwards.
-
-    Raises:
-        InputError: the cache cannot be written.
-    """
-    from filelock import FileLock
-
-    folder = cache_root() / room
-    own = folder / f".{key}.tmp"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f".{key}.lock"):
-            # The lock is ours, so whatever an earlier, killed run left behind is nobody's.
-            shutil.rmtree(own, ignore_errors=True)
-            own.mkdir()
-            try:
-                yield own
-            finally:
-                shutil.rmtree(own, ignore_errors=True)
-    except OSError as error:
-        raise InputError(
-            f"the cache cannot be written ({error})",
-            place=str(folder),
-            remedy="Set COMPRESS_CACHE to a folder with space that you may write to",
-        ) from error

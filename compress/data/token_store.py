@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.data.texts import cached
+from compress.data.cache import cached
 from compress.errors import InputError
 
 if TYPE_CHECKING:

@@ -8,14 +8,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from compress.data.cache import scratch
 from compress.data.config import TextData
 from compress.data.duplicates import bare, folded, seen_keys, text_key
 from compress.data.stream import STREAMS, records, stream_texts, texts_of
 from compress.data.table import Table
-from compress.data.texts import COLUMNS, Row, Texts, open_texts, scratch, write_rows
+from compress.data.texts import COLUMNS, ROOM, Row, Texts, open_texts, write_rows
 from compress.errors import InputError
-
-_ROOM = "texts"
 
 
 def load_unlabelled(source: str, pair: bool, task_data: TextData | None = None) -> Texts:
@@ -41,7 +40,7 @@ def load_unlabelled(source: str, pair: bool, task_data: TextData | None = None) 
     """
     counts: Counter[str] = Counter()
     with ExitStack() as stack:
-        folder = stack.enter_context(scratch(_ROOM, "unlabelled"))
+        folder = stack.enter_context(scratch(ROOM, "unlabelled"))
         seen = stack.enter_context(seen_keys(folder / "seen.sqlite"))
         rows = _rows(source, pair, counts)
         train = _known(task_data, "train", folded)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, PositiveInt
 
 from compress.data.augmentation.base import Augmentation, Rewrite
-from compress.data.augmentation.models import by_length, load_with_head
+from compress.data.augmentation.models import by_length, load_with_head, longest_input
 from compress.data.augmentation.words import count, replaced, spelled, whole_words
 from compress.errors import InputError
 
@@ -82,7 +82,7 @@ def mask_logits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text
     """Return the logits at the masks of each text, (masks, tokens) float32 on the CPU, in the order of the masks."""
     import torch
 
-    longest = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 512))
+    longest = longest_input(model, tokenizer)
     batch = tokenizer(texts, padding=True, truncation=True, max_length=longest, return_tensors="pt")
     with torch.inference_mode():
         logits = model(**batch.to(model.device)).logits.float().cpu()

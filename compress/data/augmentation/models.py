@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 BATCH = 32  # texts a forward pass
+_UNBOUNDED = 512  # tokens that are read where the model could read any number
 
 
 def load_with_head(
@@ -55,6 +56,13 @@ def load_with_head(
         missing = f"its weights lack {min(loaded['missing_keys'])}"
         raise InputError(f"{refusal}: {missing}", place="augmentation", remedy=remedy)
     return model.eval().to(device), tokenizer
+
+
+def longest_input(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return how many tokens both can do; 512 where neither sets a bound, as T5."""
+    from compress.architectures import positions_of
+
+    return min(tokenizer.model_max_length, positions_of(model.config) or _UNBOUNDED)
 
 
 def embedding_table(name: str) -> tuple[Tensor, PreTrainedTokenizerBase]:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compress.data.augmentation.base import Augmentation, Rewrite, rewrite_rows
+from compress.data.cache import cached
 from compress.data.duplicates import folded, text_key
-from compress.data.texts import COLUMNS, Row, Texts, cached, open_texts, write_rows
+from compress.data.texts import COLUMNS, ROOM, Row, Texts, open_texts, write_rows
 from compress.display import progress
 from compress.errors import InputError
 
@@ -54,7 +55,7 @@ def augment(
         prepared = [(method, method.prepare(device)) for method in methods]
         write_rows(file, _new_rows(data.select_columns(columns), prepared, seed), len(columns) == 2)
 
-    made = open_texts(cached("texts", f"augmented-{key}.arrow", build))
+    made = open_texts(cached(ROOM, f"augmented-{key}.arrow", build))
     names = ", ".join(method.model_dump()["method"] for method in methods)
     if not len(made):
         raise InputError(f"{names} changed no text", place="augmentation", remedy="Take another method.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, PositiveInt
 
 from compress.data.augmentation.base import Augmentation, Rewrite
-from compress.data.augmentation.models import by_length, load_with_head
+from compress.data.augmentation.models import by_length, load_with_head, longest_input
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -62,11 +62,17 @@ def _best(
     """Return the likeliest translations of each text, the best first."""
     import torch
 
-    batch = tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(model.device)
-    longest = 2 * batch["input_ids"].shape[1] + 8  # a model that finds no end would go on for ever
+    longest = longest_input(model, tokenizer)
+    batch = tokenizer(texts, padding=True, truncation=True, max_length=longest, return_tensors="pt")
+    # A model that finds no end would go on for ever; the first token out is none of the new ones.
+    most = min(2 * batch["input_ids"].shape[1] + 8, longest - 1)
     with torch.inference_mode():
         ids = model.generate(  # type: ignore[operator]
-            **batch, num_beams=beams, num_return_sequences=ways, max_new_tokens=longest, do_sample=False
+            **batch.to(model.device),
+            num_beams=beams,
+            num_return_sequences=ways,
+            max_new_tokens=most,
+            do_sample=False,
         )
     found = [text.strip() for text in tokenizer.batch_decode(ids, skip_special_tokens=True)]
     return [found[start : start + ways] for start in range(0, len(found), ways)]

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from tiny_models import WORDS, tiny_tokenizer
 
-from compress.data import tokens
-from compress.data.tokens import TokenStore, build_tokens
+from compress.data import token_store
+from compress.data.token_store import TokenStore, build_tokens
 from compress.errors import InputError
 from compress.tasks import Task
 from compress.tasks.inputs import by_length, encode, pad
@@ -26,7 +26,7 @@ def encoder(tokenizer=None):
 
 
 def test_rows_are_those_of_the_tokenizer(monkeypatch):
-    monkeypatch.setattr(tokens, "_CHUNK", 7)  # 50 rows are seven chunks and one row
+    monkeypatch.setattr(token_store, "_CHUNK", 7)  # 50 rows are seven chunks and one row
     tokenizer = tiny_tokenizer(types=True)
     expected = encoder(tokenizer)(DATA)
 
