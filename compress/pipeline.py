@@ -75,6 +75,7 @@ def plan(
         source = resolve_model(model).path
         manifest, config = verify(source), read_config(source)
         task, data = manifest.task, data or manifest.data
+        data = data.posing(task) if data else None
     except CompressError as error:
         errors.append(str(error))
     try:

@@ -127,7 +127,7 @@ def bench_models(
     source = DataConfig(source=data) if data else first.data
     test = None
     if source is not None and first.task is not None:
-        test = load_data(source).aligned(first.task, f"data {source.source}").test
+        test = load_data(source.posing(first.task)).aligned(first.task, f"data {source.source}").test
     return run_bench(found, config, test, out, seed)
 
 

@@ -32,6 +32,15 @@ class DataConfig(BaseModel, frozen=True, extra="forbid", defer_build=True):
     task: TaskKind | None = None
     separator: str | None = None
 
+    def posing(self, task: Task | None) -> DataConfig:
+        """Return the config as a model of `task` reads the data, where the user did not say what it poses.
+
+        The same rows may pose several tasks: pairs with a score train a regression or an embedding.
+        """
+        if self.task is not None or task is None or task.kind in ("classification", "regression"):
+            return self
+        return self.model_copy(update={"task": task.kind})
+
 
 @dataclass(frozen=True)
 class TextData:

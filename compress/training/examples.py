@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from compress.tasks import Task
-from compress.tasks.inputs import pad, pad_labels
+from compress.tasks.inputs import pad, stack_labels
 from compress.tasks.kind import Labels
 
 if TYPE_CHECKING:
@@ -99,8 +99,4 @@ class Collator:
             batch["teacher_inputs"] = teacher
         rows = [row for example in examples for row in (example, *example.pop("others", ()))]
         inputs = pad(rows, self.tokenizer)
-        if self.per_token:
-            batch["labels"] = pad_labels(labels, inputs["attention_mask"])
-        else:
-            batch["labels"] = torch.as_tensor(np.stack(labels))
-        return {**inputs, **batch}
+        return {**inputs, "labels": stack_labels(labels, self.per_token, inputs), **batch}
