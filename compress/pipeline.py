@@ -80,7 +80,7 @@ def plan(
         errors.append(str(error))
     try:
         loaded = load_data(data) if data else None
-        if loaded and task:
+        if loaded and task and not task.gives_way(loaded.kind):
             loaded = loaded.aligned(task, f"data {loaded.name}")
     except CompressError as error:
         errors.append(str(error))
@@ -211,7 +211,8 @@ def _score(chain: Chain, artifact: Artifact, title: str) -> dict[str, float]:
     """Score on the validation split; empty without data or without a head."""
     from compress.tasks.evaluate import evaluate
 
-    if chain.data is None or artifact.manifest.task is None:
+    task = artifact.manifest.task
+    if chain.data is None or task is None or task.gives_way(chain.data.kind):
         return {}
     return evaluate(artifact, chain.data.aligned(artifact.task).validation, title)
 

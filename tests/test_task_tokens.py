@@ -40,15 +40,15 @@ def split(tokens, labels=None):
 @pytest.mark.parametrize("family", ["bert", "roberta", "xlm-roberta"])
 def test_the_first_piece_of_a_word_carries_its_tag(family):
     tokenizer = trained_tokenizer(family)
-    words = ["unwatchable", "unwatchable", "a"]
+    words = ["watchablest", "watchablest", "a"]
     encoded = POS.model_copy(update={"max_length": 60}).encode(split([words], [[1, 0, 1]]), tokenizer)
     ids, labels = encoded.inputs[0]["input_ids"], encoded.labels[0]
     alone = tokenizer(" ".join(words))["input_ids"]
     assert ids == alone  # words are read as they are in running text
     first, second, third = np.flatnonzero(labels != -100)
     assert labels[[first, second, third]].tolist() == [1, 0, 1]
-    assert tokenizer.decode(ids[first:second]).strip() == "unwatchable"
-    assert tokenizer.decode(ids[second:third]).strip() == "unwatchable"
+    assert tokenizer.decode(ids[first:second]).strip() == "watchablest"
+    assert tokenizer.decode(ids[second:third]).strip() == "watchablest"
     assert second - first > 1
 
 

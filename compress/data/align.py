@@ -22,7 +22,7 @@ def align(data: TextData, task: Task, place: str) -> TextData:
             place=place,
             remedy="Give data of the model's task, or say which columns to read (text, text_pair, label, task).",
         )
-    if task.pair is not None and task.pair != data.pair:
+    if task.kind != "embedding" and task.pair is not None and task.pair != data.pair:
         asked, given = ("text pairs", "single texts") if task.pair else ("single texts", "text pairs")
         raise InputError(
             f"the model reads {asked}, the data holds {given}",

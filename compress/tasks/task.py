@@ -52,9 +52,17 @@ class Task(BaseModel, frozen=True, extra="forbid"):
             from compress.tasks.tokens import Tokens
 
             return Tokens(self)
+        if self.kind == "embedding":
+            from compress.tasks.embedding import Embedding
+
+            return Embedding(self)
         from compress.tasks.sequence import Classification, Regression
 
         return Classification(self) if self.kind == "classification" else Regression(self)
+
+    def gives_way(self, kind: TaskKind) -> bool:
+        """Say whether a model of this task may get the head of another kind: what it learned is no answer yet."""
+        return self.kind in ("embedding", "language") and kind != self.kind
 
     @property
     def main_metric(self) -> str:
