@@ -133,6 +133,8 @@ def calibration_batches(
     encoded = task.encode(data.select(order[:samples].tolist()), tokenizer)
     result = []
     for indices, batch in batches(encoded.inputs, tokenizer, batch_size):
-        labels = stack_labels([encoded.labels[i // encoded.parts] for i in indices], task.per_token, batch)
+        labels = stack_labels(
+            [encoded.labels[i // encoded.parts] for i in indices], task.labels_per_token, batch
+        )
         result.append(({name: value.to(device) for name, value in batch.items()}, labels.to(device)))
     return result

@@ -49,7 +49,8 @@ class TextData:
     Args:
         name: the source as the user wrote it.
         train: columns `text` (string), `text_pair` (string, only if `pair`), `label`: an int64 class id, a float32
-            score, a list of int64 class ids (multilabel, and tokens beside their words in `tokens`).
+            score, a list of int64 class ids (multilabel, and tokens beside their words in `tokens`), or answers
+            (`text` and `answer_start`, lists).
         validation: the same columns; to choose by.
         test: the same columns; to report.
         labels: class names by id; empty where there are no classes.
@@ -68,6 +69,11 @@ class TextData:
     fingerprint: str
     notes: tuple[str, ...]
     kind: TaskKind = "classification"
+
+    @property
+    def scored_test(self) -> datasets.Dataset | None:
+        """The test split, None for raw text: a bench does not collect answers over a vocabulary for every token."""
+        return None if self.kind == "language" else self.test
 
     def aligned(self, task: Task, place: str = "data") -> TextData:
         """Return the data with class ids in the order of a model's labels, matched by name.

@@ -52,6 +52,14 @@ class Task(BaseModel, frozen=True, extra="forbid"):
             from compress.tasks.tokens import Tokens
 
             return Tokens(self)
+        if self.kind == "questions":
+            from compress.tasks.questions import SpanAnswers
+
+            return SpanAnswers(self)
+        if self.kind == "language":
+            from compress.tasks.language import Language
+
+            return Language(self)
         if self.kind == "embedding":
             from compress.tasks.embedding import Embedding
 
@@ -71,8 +79,13 @@ class Task(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def per_token(self) -> bool:
-        """Whether there is an answer and a label for every token of an input, and not one for the whole."""
+        """Whether there is an answer for every token of an input, and not one for the whole."""
         return self.rules.per_token
+
+    @property
+    def labels_per_token(self) -> bool:
+        """Whether there is a label for every token of an input; -100 where it has none."""
+        return self.rules.labels_per_token
 
     def head_config(self) -> dict[str, Any]:
         """Return the config entries that give transformers' Auto class of this kind the task's head."""

@@ -196,7 +196,7 @@ def train(
         train_dataset=train_examples,
         eval_dataset=dev_examples,
         processing_class=tokenizer,
-        data_collator=Collator(tokenizer, teacher[1] if teacher else None, task.per_token),
+        data_collator=Collator(tokenizer, teacher[1] if teacher else None, task.labels_per_token),
         callbacks=callbacks,
     )
     trainer.remove_callback(_printer())
