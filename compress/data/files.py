@@ -208,7 +208,7 @@ def _class_names(features: dict[str, Any]) -> dict[str, tuple[str, ...]]:
 
 
 def _read_text(path: Path) -> Table:
-    """Lines of text, empty ones left out; where they are columns of words and tags in capitals, sentences as in CoNLL."""
+    """Lines of text without the empty ones; columns of words and tags in capitals are sentences as in CoNLL."""
     text = _text(path)
     lines = [line for line in text.split("\n") if line.strip()]
     cells = [line.split() for line in lines if not line.startswith("-DOCSTART-")]
