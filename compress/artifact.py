@@ -141,9 +141,9 @@ def load(name: str | Path, task: Task | None = None, language_model: bool = Fals
 
     Args:
         name: what to load; see `compress.sources.resolve_model` for the order of look-up.
-        task: give the model a head for this task where it has none, initialised at random under torch's
-            current seed; `max_length` is lowered to the model's positions. Without it a model without a head
-            is loaded bare.
+        task: give the model a head for this task where it has none, or one that gives way (`Task.gives_way`),
+            initialised at random under torch's current seed; `max_length` is lowered to the model's positions.
+            Without it a model without a head is loaded bare.
         language_model: keep the head of a causal language model.
 
     Returns:
@@ -159,7 +159,7 @@ def load(name: str | Path, task: Task | None = None, language_model: bool = Fals
     folder = resolve_model(str(name)).path
     recorded = verify(folder)
     config = read_config(folder)
-    trained = recorded.task is not None
+    trained = recorded.task is not None and (task is None or not recorded.task.gives_way(task.kind))
     if not trained and task is not None:
         length = min(task.max_length, positions_of(config) or task.max_length)
         task = task.model_copy(update={"max_length": length})

@@ -75,11 +75,12 @@ def plan(
         source = resolve_model(model).path
         manifest, config = verify(source), read_config(source)
         task, data = manifest.task, data or manifest.data
+        data = data.posing(task) if data else None
     except CompressError as error:
         errors.append(str(error))
     try:
         loaded = load_data(data) if data else None
-        if loaded and task:
+        if loaded and task and not task.gives_way(loaded.kind):
             loaded = loaded.aligned(task, f"data {loaded.name}")
     except CompressError as error:
         errors.append(str(error))
@@ -210,7 +211,8 @@ def _score(chain: Chain, artifact: Artifact, title: str) -> dict[str, float]:
     """Score on the validation split; empty without data or without a head."""
     from compress.tasks.evaluate import evaluate
 
-    if chain.data is None or artifact.manifest.task is None:
+    task = artifact.manifest.task
+    if chain.data is None or task is None or task.gives_way(chain.data.kind):
         return {}
     return evaluate(artifact, chain.data.aligned(artifact.task).validation, title)
 

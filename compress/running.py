@@ -87,7 +87,7 @@ def _bench(recipe: Recipe, chain: Chain, done: list[Path], out: Path) -> Report:
         say(f"bench: done before, in {out}")
         return read_report(out / NAME)
     say(f"bench → {out}")
-    test = chain.data.test if chain.data else None
+    test = chain.data.scored_test if chain.data else None
     targets = [Target(path.name, path, _made_for(path, recipe.bench)) for path in done]
     if read_manifest(chain.source).task is not None:
         targets.insert(0, Target(Path(chain.model).name, chain.source))
@@ -127,7 +127,7 @@ def bench_models(
     source = DataConfig(source=data) if data else first.data
     test = None
     if source is not None and first.task is not None:
-        test = load_data(source).aligned(first.task, f"data {source.source}").test
+        test = load_data(source.posing(first.task)).aligned(first.task, f"data {source.source}").scored_test
     return run_bench(found, config, test, out, seed)
 
 

@@ -246,8 +246,7 @@ def test_runner_reads_pairs_and_answers_with_a_number(exported, bundles, package
 
 def test_several_labels_are_those_above_one_half(exported, tmp_path, packages):
     artifact, path = exported["classification"]
-    several = Artifact(tiny_model("bert", layers=1), artifact.tokenizer, artifact.manifest)
-    several.model.config.problem_type = "multi_label_classification"
+    several = artifact.evolve(task=artifact.task.model_copy(update={"kind": "multilabel"}))
     folder = write_bundle(several, path, tmp_path / "bundle")
     expected = torch.sigmoid(torch_logits(artifact, TEXTS))
     given = answers(packages, folder, *TEXTS)

@@ -341,8 +341,6 @@ def test_the_cut_never_takes_the_last_row_of_a_class():
     assert len(drawn) == 5
 
 
-def test_token_data_and_models_are_refused_by_name():
-    with pytest.raises(InputError, match="token classification, which is not supported yet.*stsb"):
-        _load("conll2003")
+def test_models_are_refused_by_name():
     with pytest.raises(InputError, match="minilm-l6 is a model"):
         _load("minilm-l6")

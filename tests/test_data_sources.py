@@ -72,7 +72,7 @@ def test_brown_tags_are_simplified(tmp_path):
     (tmp_path / "ca01").write_text(
         "The/at-tl dog's/nn$ can't/md* ,/,-hl he'll/pps+md --/-- le/fw-at-tl\n\n", "latin-1"
     )
-    assert read_brown(tmp_path).tags == [["at", "nn", "md", ",", "pps", "--", "fw"]]
+    assert read_brown(tmp_path).columns["tags"] == [["at", "nn", "md", ",", "pps", "--", "fw"]]
 
 
 def test_conll_blocks_become_sentences(tmp_path):
@@ -81,8 +81,8 @@ def test_conll_blocks_become_sentences(tmp_path):
             "-DOCSTART- -X- -X- O\n\nEU NNP B-NP B-ORG\nwon VBD B-VP O\n\nYes UH O O"
         )
     split = read_conll2003(tmp_path)["validation"]
-    assert split.tokens == [["EU", "won"], ["Yes"]]
-    assert split.tags == [["B-ORG", "O"], ["O"]]
+    assert split.columns["tokens"] == [["EU", "won"], ["Yes"]]
+    assert split.columns["tags"] == [["B-ORG", "O"], ["O"]]
 
 
 @pytest.mark.assets

@@ -123,7 +123,7 @@ def test_weights_beyond_the_limit_of_one_file_go_beside_it(int8, tmp_path, monke
     _write(onnx_ir.load(path), tmp_path / path.name)
     assert {file.name for file in tmp_path.iterdir()} == {path.name, f"{path.name}.data"}
     check_graph(tmp_path / path.name, traceable(artifact.model), sample_of(artifact))
-    check_parity(tmp_path / path.name, artifact.model, artifact.tokenizer, artifact.task, "logits")
+    check_parity(tmp_path / path.name, artifact.model, artifact.tokenizer, artifact.task, ["logits"])
 
 
 def test_an_older_opset_and_the_mobile_format_are_the_same_model(tmp_path):
@@ -246,7 +246,7 @@ def test_other_answers_are_an_error(fixture, kind, request, tmp_path):
         path = path.attachments["onnx/model.onnx"]
     wrong = altered(path, tmp_path, onnx_ir.DataType[kind])
     with pytest.raises(CompressError, match=r"logits differs from torch's by .* is allowed"):
-        check_parity(wrong, artifact.model, artifact.tokenizer, artifact.task, "logits")
+        check_parity(wrong, artifact.model, artifact.tokenizer, artifact.task, ["logits"])
 
 
 def test_a_fixed_axis_and_a_missing_product_are_errors(int8, tmp_path):
@@ -273,7 +273,7 @@ def test_a_traced_squeeze_does_not_drop_a_batch_of_one():
         onnx.helper.make_opsetid("", OPSET),
     )
     model = onnx.helper.make_model(graph, ir_version=10, opset_imports=[opset])
-    program = tidy(onnx_ir.from_proto(model), "logits")
+    program = tidy(onnx_ir.from_proto(model), ["logits"])
     session = onnxruntime.InferenceSession(onnx_ir.to_proto(program).SerializeToString())
     for rows in (1, 3):
         (got,) = session.run(None, {"x": torch.ones(rows, 1).numpy()})

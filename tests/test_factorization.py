@@ -14,6 +14,7 @@ from compress.factorization.ranks import Matrix, spread_ranks, uniform_rank
 from compress.factorization.run import linears_of, split
 from compress.factorization.svd import discarded, truncate_svd
 from compress.layers.low_rank import saves
+from compress.tasks import Task
 
 SHAPES = [(24, 40), (40, 24), (32, 32)]
 
@@ -156,7 +157,7 @@ def test_without_a_bias_none_appears_and_the_weights_meet_the_mean():
 def test_fisher_weights_are_each_examples_own_squared_gradients():
     model, batch, labels = tiny_model("bert").double(), tiny_batch(), torch.tensor([0, 1, 1, 0])
     name = linears_of(model)[4]
-    loss = example_losses("classification")
+    loss = example_losses(Task(kind="classification"))
     found = fisher_weights(model, [name], [(batch, labels)], loss)[name]
     weight, total = model.get_submodule(name).weight, 0
     for row in range(4):
@@ -169,7 +170,7 @@ def test_fisher_weights_are_each_examples_own_squared_gradients():
 @pytest.mark.parametrize("family", ["albert", "opt"])
 def test_fisher_weights_add_up_calls_and_take_flattened_tokens(family):
     model, batch, labels = tiny_model(family).double(), tiny_batch(), torch.tensor([0, 1, 1, 0])
-    names, loss = linears_of(model), example_losses("classification")
+    names, loss = linears_of(model), example_losses(Task(kind="classification"))
     found = fisher_weights(model, names, [(batch, labels)], loss)
     name = blocks(model)[0].feed_forwards[0].inputs[0].module
     weight, total = model.get_submodule(name).weight, 0

@@ -8,6 +8,7 @@ from compress.calibration.examples import example_losses
 from compress.pruning import criteria
 from compress.pruning.parts import attentions_of, feed_forwards_of, parts_of
 from compress.pruning.surgery import keep_heads
+from compress.tasks import Task
 
 LABELS = torch.tensor([0, 1, 1, 0])
 
@@ -19,7 +20,7 @@ def example_loss_with_head_scaled(model, layer, head, scale, row):
     module = model.get_submodule(attentions_of(model)[layer].output)
     handle = module.register_forward_pre_hook(lambda _, inputs: (inputs[0] * mask,))
     batch = {name: value[row : row + 1] for name, value in tiny_batch().items()}
-    loss = example_losses("classification")(logits(model, batch), LABELS[row : row + 1]).item()
+    loss = example_losses(Task(kind="classification"))(logits(model, batch), LABELS[row : row + 1]).item()
     handle.remove()
     return loss
 
@@ -28,7 +29,7 @@ def example_loss_with_head_scaled(model, layer, head, scale, row):
 def test_scores_are_means_of_each_examples_own_mask_gradient(family):
     model = tiny_model(family).double()
     parts, batches = attentions_of(model), [(tiny_batch(), LABELS)]
-    loss = example_losses("classification")
+    loss = example_losses(Task(kind="classification"))
     step = 1e-4
     slopes = [  # central differences, one example at a time
         (
@@ -45,7 +46,7 @@ def test_scores_are_means_of_each_examples_own_mask_gradient(family):
 
 
 def test_scores_do_not_depend_on_how_examples_are_batched():
-    model, loss = tiny_model("bert"), example_losses("classification")
+    model, loss = tiny_model("bert"), example_losses(Task(kind="classification"))
     whole = [(tiny_batch(), LABELS)]
     halves = [
         ({name: value[rows] for name, value in tiny_batch().items()}, LABELS[rows])
@@ -63,7 +64,7 @@ def test_every_criterion_scores_every_unit_and_leaves_the_model_alone(family):
     model = tiny_model(family).train()
     model.get_input_embeddings().requires_grad_(False)
     wanted = [parameter.requires_grad for parameter in model.parameters()]
-    loss = example_losses("classification")
+    loss = example_losses(Task(kind="classification"))
     batches = [(tiny_batch(eos=2 if family == "t5" else None), LABELS)]
     parts = parts_of(model)
     for scores in (
@@ -84,14 +85,14 @@ def test_every_criterion_scores_every_unit_and_leaves_the_model_alone(family):
 def test_uneven_layers_are_scored_by_what_is_there():
     model = tiny_model("bert")
     keep_heads(model, attentions_of(model)[0], [3])
-    loss = example_losses("classification")
+    loss = example_losses(Task(kind="classification"))
     scores = criteria.fisher(model, attentions_of(model), [(tiny_batch(), LABELS)], loss)
     assert [len(layer) for layer in scores] == [1, 4, 4]
 
 
 def test_regression_is_scored_by_squared_error():
     model, scores = tiny_model("bert", num_labels=1), torch.tensor([0.5, -1.0, 2.0, 0.0])
-    loss = example_losses("regression")
+    loss = example_losses(Task(kind="regression"))
     assert torch.equal(loss(torch.tensor([[1.0], [2.0]]), torch.tensor([0.0, 4.0])), torch.tensor([1.0, 4.0]))
     assert (criteria.fisher(model, feed_forwards_of(model), [(tiny_batch(), scores)], loss)[0] > 0).any()
 

@@ -21,6 +21,7 @@ from compress.display import progress
 from compress.errors import InputError
 from compress.hardware import usable_cores
 from compress.tasks import Task
+from compress.tasks.embedding import Embedding, cosines_of
 from compress.tasks.inputs import batches
 from compress.tasks.kind import Answers, Counted, Encoded, Kind
 from compress.tasks.labels import match_labels
@@ -223,6 +224,8 @@ def _compare(rules: Kind, own: Answered, first: Answered, seed: int) -> Compared
     if isinstance(rules, Counted):
         return _counted(rules, own, first, seed)
     truth = np.asarray(own[1])
+    if isinstance(rules, Embedding):
+        return _regression(cosines_of(own[0]), cosines_of(first[0]), truth, seed)
     if isinstance(rules, Classification):
         return _classification(np.asarray(own[0]), np.asarray(first[0]), truth)
     return _regression(np.asarray(own[0]), np.asarray(first[0]), truth, seed)

@@ -23,7 +23,11 @@ class Engine(Protocol):
         """Place inputs, each (batch, length), on the device; return what runs once and gives nanoseconds."""
 
     def predict(self, inputs: Inputs) -> NDArray[Any]:
-        """Return the model's first output: logits (batch, labels) where it has a head."""
+        """Return the model's answer.
+
+        Its first output, which is logits (batch, labels) or, for tokens, (batch, length, labels); starts and ends
+        of spans side by side, (batch, length, 2).
+        """
 
 
 def open_engine(runtime: str, path: Path, threads: int, device: str) -> Engine:
@@ -50,6 +54,16 @@ def timed(run: Callable[[], object]) -> Callable[[], int]:
         return time.perf_counter_ns() - start
 
     return once
+
+
+SPANS = ("start_logits", "end_logits")
+
+
+def answer_in(outputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    """Return what `Engine.predict` says, of outputs by name in the model's order."""
+    if set(SPANS) <= set(outputs):
+        return np.stack([outputs[name] for name in SPANS], -1)
+    return next(iter(outputs.values()))
 
 
 def asked_for(inputs: Inputs, types: Mapping[str, Any]) -> dict[str, NDArray[Any]]:

@@ -68,6 +68,11 @@ def run_bench(
     with tempfile.TemporaryDirectory(prefix="compress-bench-") as temporary, ExitStack() as stack:
         work, notes = Path(temporary), load_notes(config)
         subjects = prepare(targets, config, work, notes)
+        notes += [
+            f"{subject.entry} has no metric: it answers a whole vocabulary for every token"
+            for subject in subjects
+            if subject.task is not None and subject.task.kind == "language"
+        ]
         shapes = [possible(subject, config, notes) for subject in subjects]
         vocabulary = min(subject.config.vocab_size for subject in subjects)
         padding = {subject.config.pad_token_id for subject in subjects} - {None}

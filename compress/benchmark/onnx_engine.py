@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from compress.benchmark.engines import INPUTS, Inputs, asked_for, timed, unknown_input
+from compress.benchmark.engines import INPUTS, Inputs, answer_in, asked_for, timed, unknown_input
 
 _TYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 
@@ -63,5 +63,6 @@ class OnnxEngine:
 
     def predict(self, inputs: Inputs) -> NDArray[Any]:
         """See `Engine.predict`."""
-        answer: NDArray[Any] = self.session.run(None, asked_for(inputs, self.types))[0]
-        return answer
+        names = [entry.name for entry in self.session.get_outputs()]
+        answers = self.session.run(names, asked_for(inputs, self.types))
+        return answer_in(dict(zip(names, answers, strict=True)))

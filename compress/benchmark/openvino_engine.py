@@ -10,7 +10,7 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from compress.benchmark.engines import INPUTS, Inputs, asked_for, timed, unknown_input
+from compress.benchmark.engines import INPUTS, Inputs, answer_in, asked_for, timed, unknown_input
 
 _TYPES = {openvino.Type.i64: np.int64, openvino.Type.i32: np.int32}
 
@@ -51,5 +51,7 @@ class OpenVinoEngine:
     def predict(self, inputs: Inputs) -> NDArray[Any]:
         """See `Engine.predict`."""
         self.request.infer(asked_for(inputs, self.types))
-        answer: NDArray[Any] = self.request.get_output_tensor(0).data.copy()
-        return answer
+        outputs = self.request.model_outputs
+        return answer_in(
+            {entry.get_any_name(): self.request.get_tensor(entry).data.copy() for entry in outputs}
+        )

@@ -74,8 +74,8 @@ class Accuracy(BaseModel, frozen=True, extra="forbid"):
         examples: number of test examples.
         metric: the main metric.
         metrics: all metrics of the task.
-        agreement_with_first: percent of answers (classes, single labels, tags of words) that are the first entry's;
-            for regression Pearson's correlation of the two models' answers, in [-1, 1].
+        agreement_with_first: percent of answers (classes, single labels, tags of words, spans) that are the first
+            entry's; for regression and embeddings Pearson's correlation of the two models' answers, in [-1, 1].
         difference_with_first: the main metric against the first entry's; None for the first itself.
     """
 

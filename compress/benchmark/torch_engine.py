@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from compress.artifact import load
-from compress.benchmark.engines import Inputs, timed
+from compress.benchmark.engines import Inputs, answer_in, timed
 
 
 class TorchEngine:
@@ -48,8 +48,9 @@ class TorchEngine:
 
     def predict(self, inputs: Inputs) -> NDArray[Any]:
         """See `Engine.predict`."""
-        answer: NDArray[Any] = self._run(self._place(inputs))[0].float().cpu().numpy()
-        return answer
+        outputs = self._run(self._place(inputs))
+        tensors = {name: value for name, value in outputs.items() if isinstance(value, torch.Tensor)}
+        return answer_in({name: value.float().cpu().numpy() for name, value in tensors.items()})
 
     def _place(self, inputs: Inputs) -> dict[str, torch.Tensor]:
         return {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from compress.calibration.statistics import answer_of, directions_of, evaluating, valid_tokens
+from compress.calibration.statistics import answer_of, chooses_class, directions_of, evaluating, valid_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -50,7 +50,7 @@ def embedding_sensitivity(
             for batch in batches:
                 seen.clear()
                 answer = answer_of(model, batch)
-                directions = directions_of(answer, generator)
+                directions = directions_of(answer, generator, chooses_class(model))
                 for number, direction in enumerate(directions):
                     (gradient,) = torch.autograd.grad(
                         (answer * direction).sum(), seen[0], retain_graph=number + 1 < len(directions)

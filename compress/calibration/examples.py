@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from compress.errors import InputError
 from compress.tasks import Task
-from compress.tasks.inputs import batches, encode
+from compress.tasks.inputs import batches, stack_labels
 
 if TYPE_CHECKING:
     import datasets
@@ -32,7 +32,7 @@ class Calibration:
     """The same examples twice, longest first.
 
     Attributes:
-        batches: padded batches of 32 with their labels (examples,).
+        batches: padded batches of 32 with their labels as the task's loss reads them.
         whole: all of them as one padded batch.
     """
 
@@ -100,11 +100,11 @@ def check_ids(ids: Tensor, rows: int) -> None:
         )
 
 
-def example_losses(kind: str) -> Loss:
-    """Return the task's loss without reduction: cross-entropy, or squared error for `regression`."""
-    if kind == "regression":
-        return lambda logits, labels: (logits.squeeze(-1) - labels.to(logits.dtype)).square()
-    return lambda logits, labels: nn.functional.cross_entropy(logits, labels, reduction="none")
+def example_losses(task: Task) -> Loss:
+    """Return the task's loss of every example by itself, (examples,)."""
+    return lambda logits, labels: torch.stack(
+        [task.loss(row[None], label[None]) for row, label in zip(logits, labels, strict=True)]
+    )
 
 
 def calibration_batches(
@@ -116,10 +116,12 @@ def calibration_batches(
     device: torch.device | str = "cpu",
     batch_size: int = 32,
 ) -> list[tuple[dict[str, Tensor], Tensor]]:
-    """Draw `samples` rows without replacement and return (padded batch, labels (examples,)) on `device`.
+    """Draw `samples` rows without replacement and return (padded batch, labels) on `device`.
+
+    Where several inputs make an example, each comes with the example's label.
 
     Args:
-        data: a split with "text" and "label" columns; the whole of it where it is smaller.
+        data: a split of the task's data; the whole of it where it is smaller.
         tokenizer: the model's own.
         task: says whether texts come in pairs and how long they may be.
         samples: examples to draw.
@@ -128,9 +130,11 @@ def calibration_batches(
         batch_size: examples a batch.
     """
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
-    drawn = data.select(order[:samples].tolist())
-    labels = torch.tensor(list(drawn["label"]))
-    return [
-        ({name: value.to(device) for name, value in batch.items()}, labels[indices].to(device))
-        for indices, batch in batches(encode(drawn, tokenizer, task), tokenizer, batch_size)
-    ]
+    encoded = task.encode(data.select(order[:samples].tolist()), tokenizer)
+    result = []
+    for indices, batch in batches(encoded.inputs, tokenizer, batch_size):
+        labels = stack_labels(
+            [encoded.labels[i // encoded.parts] for i in indices], task.labels_per_token, batch
+        )
+        result.append(({name: value.to(device) for name, value in batch.items()}, labels.to(device)))
+    return result

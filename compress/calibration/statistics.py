@@ -132,39 +132,54 @@ def measure(
         for batch in batches:
             seen.clear()
             answer = answer_of(model, batch)
-            weights = _token_weights(answer, seen, sums, generator) if gradients else {}
+            directions = directions_of(answer, generator, chooses_class(model)) if gradients else []
+            weights = _token_weights(answer, seen, sums, directions) if gradients else {}
             _add(sums, seen, weights, batch.get("attention_mask"), len(answer))
     # One layer's sums go as its statistics come: both at once would be the peak of memory.
     return {name: _statistics(total) for name in list(sums) if (total := sums.pop(name)).calls}
 
 
 def answer_of(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
-    """Return logits (examples, outputs), or the last hidden state of a model without a head, padding zeroed."""
+    """Return logits (examples, outputs), or what is said of tokens (examples, length, outputs), padding zeroed.
+
+    The latter are logits of tokens, starts and ends of spans, or the last hidden state of a model without a head.
+    """
     out = model(**batch)
-    if hasattr(out, "logits"):
-        logits: Tensor = out.logits
-        return logits
-    hidden: Tensor = out.last_hidden_state
+    if hasattr(out, "start_logits"):
+        answer: Tensor = torch.stack([out.start_logits, out.end_logits], -1)
+    else:
+        answer = out.logits if hasattr(out, "logits") else out.last_hidden_state
     mask = batch.get("attention_mask")
-    return hidden if mask is None else hidden * mask[..., None]
+    return answer if answer.dim() == 2 or mask is None else answer * mask[..., None]
 
 
-def directions_of(answer: Tensor, generator: torch.Generator) -> list[Tensor]:
+def chooses_class(model: PreTrainedModel) -> bool:
+    """Say whether a softmax reads the answer's last axis: one class out of several, of a text or a token."""
+    name = type(model).__name__
+    if model.base_model is model or name.endswith("ForQuestionAnswering"):
+        return False
+    several = getattr(model.config, "problem_type", None) == "multi_label_classification"
+    return not several and (model.config.num_labels != 1 or "Classification" not in name)
+
+
+def directions_of(answer: Tensor, generator: torch.Generator, classes: bool = True) -> list[Tensor]:
     """Return tensors like the answer whose products with it, squared and summed, make ‖answer‖² on average.
 
-    What all classes share does not change a softmax and is left out.
+    What all classes share does not change a softmax and is left out where `classes` says that one reads them.
     """
     if answer.dim() == 2 and answer.shape[1] <= _PROBES:
         width = answer.shape[1]
         if width == 1:
             return [torch.ones_like(answer)]
+        if not classes:
+            return [row.to(answer).expand_as(answer) for row in torch.eye(width)]
         centred = torch.eye(width) - 1 / width
         basis = torch.linalg.svd(centred).Vh[: width - 1]
         return [row.to(answer).expand_as(answer) for row in basis]
     probes = []
     for _ in range(_PROBES):
         probe = torch.randn(answer.shape, generator=generator).to(answer)
-        if answer.dim() == 2:
+        if answer.dim() == 2 and classes:
             probe = probe - probe.mean(-1, keepdim=True)
         probes.append(probe / _PROBES**0.5)
     return probes
@@ -174,12 +189,11 @@ Seen = dict[str, list[tuple[Tensor, Tensor]]]  # by layer: input and output of e
 
 
 def _token_weights(
-    answer: Tensor, seen: Seen, sums: dict[str, _Sums], generator: torch.Generator
+    answer: Tensor, seen: Seen, sums: dict[str, _Sums], directions: Sequence[Tensor]
 ) -> dict[str, list[Tensor]]:
     """Return ‖J_t‖² of every token, one tensor a call, and add up J_tᵀ J_t."""
     calls = [(name, output) for name, pairs in seen.items() for _, output in pairs]
     weights: list[Tensor | float] = [0.0] * len(calls)
-    directions = directions_of(answer, generator)
     for index, direction in enumerate(directions):
         found = torch.autograd.grad(
             (answer * direction).sum(),

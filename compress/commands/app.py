@@ -34,6 +34,7 @@ for command in (
     recipes.run,
     recommend.recommend,
     looking.inspect,
+    looking.probe,
     looking.assets,
 ):
     app.command(cls=SpreadCommand)(command)

@@ -22,11 +22,20 @@ def data_config(
     text: str | None = None,
     text_pair: str | None = None,
     label: str | None = None,
+    separator: str | None = None,
 ) -> DataConfig | None:
     """Return the data that the options name, None where --data was not given."""
     if source is None:
         return None
-    return build(DataConfig, source=source, task=task, text=text, text_pair=text_pair, label=label)
+    return build(
+        DataConfig,
+        source=source,
+        task=task,
+        text=text,
+        text_pair=text_pair,
+        label=label,
+        separator=separator,
+    )
 
 
 def default_data(model: str) -> DataConfig:

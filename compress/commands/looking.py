@@ -1,4 +1,4 @@
-"""inspect: what a model is; assets: what can be fetched."""
+"""inspect: what a model is; probe: what its vectors are worth; assets: what can be fetched."""
 
 from __future__ import annotations
 
@@ -28,6 +28,37 @@ def inspect(
         from compress.commands.tables import print_inspection
 
         print_inspection(found)
+
+
+def probe(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A bare encoder or an embedding.")],
+    data: Annotated[
+        list[str],
+        typer.Option(
+            "--data", metavar="D", help="Pairs with a score, or texts with a class; may be repeated."
+        ),
+    ],
+    max_length: Annotated[int, typer.Option("--max-length", min=4, help="Longest input in tokens.")] = 128,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score an encoder's sentence vectors as they are: correlations on pairs, a linear classifier on classes.
+
+    Example: compress probe minilm-l6 --data stsb --data movie-reviews
+    """
+    from compress.artifact import load
+    from compress.data import DataConfig, load_data
+    from compress.display import silence
+    from compress.tasks.probe import probe as score
+
+    if quiet:
+        silence()
+    sets = [load_data(DataConfig(source=name)) for name in data]
+    artifact = load(model)
+    scores: dict[str, Any] = {}
+    for each in sets:
+        scores |= score(artifact, each, max_length)
+    finish(scores, json)
 
 
 def assets(

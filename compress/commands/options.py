@@ -11,6 +11,7 @@ import typer
 from pydantic import BaseModel, ValidationError
 
 from compress.errors import InputError
+from compress.tasks import TaskKind
 
 Out = Annotated[
     Path | None,
@@ -23,14 +24,18 @@ Data = Annotated[
     ),
 ]
 Kind = Annotated[
-    Literal["classification", "regression"] | None,
-    typer.Option("--task", help="What the labels are.", show_default="detected"),
+    TaskKind | None,
+    typer.Option("--task", help="What the data poses.", show_default="detected"),
 ]
 Text = Annotated[str | None, typer.Option("--text", help="Column of the text.", show_default="detected")]
 TextPair = Annotated[
     str | None, typer.Option("--text-pair", help="Column of the second text.", show_default="detected")
 ]
 Label = Annotated[str | None, typer.Option("--label", help="Column of the label.", show_default="detected")]
+Separator = Annotated[
+    str | None,
+    typer.Option("--separator", help="What stands between the classes of a row, where it may have several."),
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
 Device = Annotated[Literal["cpu", "cuda"], typer.Option("--device", help="Where models run.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")]

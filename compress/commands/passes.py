@@ -17,6 +17,7 @@ from compress.commands.options import (
     Out,
     Quiet,
     Seed,
+    Separator,
     Text,
     TextPair,
     build,
@@ -46,6 +47,7 @@ def finetune(
     text: Text = None,
     text_pair: TextPair = None,
     label: Label = None,
+    separator: Separator = None,
     epochs: Epochs = None,
     learning_rate: LearningRate = None,
     batch_size: BatchSize = None,
@@ -72,7 +74,7 @@ def finetune(
         dropout=dropout,
         bf16=bf16,
     )
-    config = data_config(data, task, text, text_pair, label)
+    config = data_config(data, task, text, text_pair, label, separator)
     run_passes([pass_], model, out, config or default_data(model), seed, device, json, quiet)
 
 
@@ -97,6 +99,7 @@ def distill(
     text: Text = None,
     text_pair: TextPair = None,
     label: Label = None,
+    separator: Separator = None,
     epochs: Epochs = None,
     learning_rate: LearningRate = None,
     batch_size: BatchSize = None,
@@ -135,7 +138,7 @@ def distill(
     passes: list[Pass] = [
         build(Distill, student=student, temperature=temperature, kd_weight=kd_weight, cache=cache, **shared)
     ]
-    config = data_config(data, task, text, text_pair, label)
+    config = data_config(data, task, text, text_pair, label, separator)
     if read_manifest(resolve_model(teacher).path).task is None:
         passes.insert(0, build(Finetune, **shared))
         if not quiet:

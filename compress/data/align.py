@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 def align(data: TextData, task: Task, place: str) -> TextData:
     """Do what `TextData.aligned` says."""
     labels = task.labels
-    if task.pair is not None and task.pair != data.pair:
+    if data.kind != task.kind and not {data.kind, task.kind} <= {"classification", "regression"}:
+        raise InputError(
+            f"the model's task is {task.kind}, the data poses {data.kind}",
+            place=place,
+            remedy="Give data of the model's task, or say which columns to read (text, text_pair, label, task).",
+        )
+    if task.kind != "embedding" and task.pair is not None and task.pair != data.pair:
         asked, given = ("text pairs", "single texts") if task.pair else ("single texts", "text pairs")
         raise InputError(
             f"the model reads {asked}, the data holds {given}",
@@ -36,7 +42,8 @@ def align(data: TextData, task: Task, place: str) -> TextData:
     new_id = {old: new for new, old in enumerate(have)}
 
     def relabel(row: dict[str, Any]) -> dict[str, Any]:
-        return {"label": new_id[row["label"]]}
+        label = row["label"]
+        return {"label": [new_id[each] for each in label] if isinstance(label, list) else new_id[label]}
 
     splits = {name: getattr(data, name).map(relabel) for name in ("train", "validation", "test")}
     return dataclasses.replace(data, labels=labels, **splits)

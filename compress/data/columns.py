@@ -103,6 +103,19 @@ def detect_texts(table: Table) -> tuple[str, str | None]:
     return text, pair
 
 
+def text_column(table: Table, config: DataConfig) -> tuple[str, str]:
+    """Choose a single text column, whatever else there is; return it and a sentence on how.
+
+    Raises:
+        InputError: the named column does not exist, or the choice is not clear.
+    """
+    if config.text is not None:
+        table.column(config.text)
+        return config.text, f"text column {config.text!r}"
+    text, _, why = _texts(table, [name for name in table.columns if _is_text(table, name)], "")
+    return text, f"text column {text!r} ({why})"
+
+
 def _label(table: Table, taken: Sequence[str]) -> tuple[str, str]:
     free = [name for name in table.columns if name not in taken]
     by_name = [name for wanted in _LABEL_NAMES for name in free if name.lower() == wanted]

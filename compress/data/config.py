@@ -32,6 +32,15 @@ class DataConfig(BaseModel, frozen=True, extra="forbid", defer_build=True):
     task: TaskKind | None = None
     separator: str | None = None
 
+    def posing(self, task: Task | None) -> DataConfig:
+        """Return the config as a model of `task` reads the data, where the user did not say what it poses.
+
+        The same rows may pose several tasks: pairs with a score train a regression or an embedding.
+        """
+        if self.task is not None or task is None or task.kind in ("classification", "regression"):
+            return self
+        return self.model_copy(update={"task": task.kind})
+
 
 @dataclass(frozen=True)
 class TextData:
@@ -40,7 +49,8 @@ class TextData:
     Args:
         name: the source as the user wrote it.
         train: columns `text` (string), `text_pair` (string, only if `pair`), `label`: an int64 class id, a float32
-            score, a list of int64 class ids (multilabel, and tokens beside their words in `tokens`).
+            score, a list of int64 class ids (multilabel, and tokens beside their words in `tokens`), or answers
+            (`text` and `answer_start`, lists).
         validation: the same columns; to choose by.
         test: the same columns; to report.
         labels: class names by id; empty where there are no classes.
@@ -59,6 +69,11 @@ class TextData:
     fingerprint: str
     notes: tuple[str, ...]
     kind: TaskKind = "classification"
+
+    @property
+    def scored_test(self) -> datasets.Dataset | None:
+        """The test split, None for raw text: a bench does not collect answers over a vocabulary for every token."""
+        return None if self.kind == "language" else self.test
 
     def aligned(self, task: Task, place: str = "data") -> TextData:
         """Return the data with class ids in the order of a model's labels, matched by name.

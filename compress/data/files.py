@@ -1,4 +1,4 @@
-"""Read one local file into a table: csv, tsv, json, jsonl, parquet, conll. Text stays as it was typed."""
+"""Read one local file into a table: csv, tsv, json, jsonl, parquet, conll, txt. Text stays as it was typed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.data.conll import conll_table
+from compress.data.questions import is_squad, squad_table
 from compress.data.table import Table
 from compress.errors import InputError
 
@@ -157,6 +158,8 @@ def _read_json(path: Path) -> Table:
         else:
             return _read_jsonl(path)
     records = json_value(path, text, 1)
+    if is_squad(records):
+        return squad_table(str(path), records)
     if not isinstance(records, list):
         raise InputError(
             f"its top level is a {type(records).__name__}, not a list of rows",
@@ -221,6 +224,18 @@ def _class_names(features: dict[str, Any]) -> dict[str, tuple[str, ...]]:
     return found
 
 
+def _read_text(path: Path) -> Table:
+    """Lines of text without the empty ones; columns of words and tags in capitals are sentences as in CoNLL."""
+    text = _text(path)
+    lines = [line for line in text.split("\n") if line.strip()]
+    cells = [line.split() for line in lines if not line.startswith("-DOCSTART-")]
+    blocks = len(lines) < text.strip().count("\n") + 1
+    tagged = all(row[-1][0].isupper() or not row[-1][0].isalpha() for row in cells)
+    if blocks and tagged and len({len(row) for row in cells}) == 1 and len(cells[0]) > 1:
+        return conll_table(str(path), text)
+    return Table(str(path), {"text": [line.rstrip("\r") for line in lines]})
+
+
 def _read_conll(path: Path) -> Table:
     return conll_table(str(path), _text(path))
 
@@ -232,5 +247,6 @@ READERS: dict[str, Callable[[Path], Table]] = {
     ".json": _read_json,
     ".parquet": _read_parquet,
     ".conll": _read_conll,
+    ".txt": _read_text,
 }
 """Reader by file suffix."""

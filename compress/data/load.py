@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from compress.data.config import DataConfig, TextData
 from compress.data.duplicates import bare, text_key
+from compress.data.lines import read_lines, shows_lines
+from compress.data.questions import read_questions, shows_questions
 from compress.data.rows import Row, Rows
 from compress.data.sequence import read_sequence
 from compress.data.splits import CUTS, FEWEST_ROWS, SEED, cut, share
@@ -57,6 +59,10 @@ def _rows(tables: Mapping[str, Table], config: DataConfig) -> Rows:
     """Read the tables in the form that the task needs, or that their columns show."""
     if config.task == "tokens" or (config.task is None and shows_tokens(tables["train"], config)):
         return read_tokens(tables, config)
+    if config.task == "questions" or (config.task is None and shows_questions(tables["train"], config)):
+        return read_questions(tables, config)
+    if config.task == "language" or (config.task is None and shows_lines(tables["train"])):
+        return read_lines(tables, config)
     return read_sequence(tables, config)
 
 
@@ -116,14 +122,20 @@ def _dataset(rows: Sequence[Row], found: Rows) -> datasets.Dataset:
     if found.kind == "tokens":
         columns["tokens"] = [list(text) for text in texts]
         features["tokens"] = datasets.List(datasets.Value("string"))
-    columns["label"] = [row[2] for row in rows]
-    features["label"] = _label_feature(found)
+    if found.kind != "language":
+        columns["label"] = [row[2] for row in rows]
+        features["label"] = _label_feature(found)
     return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
 
 
 def _label_feature(found: Rows) -> Any:
     import datasets
 
+    if found.kind == "questions":
+        return {
+            "text": datasets.List(datasets.Value("string")),
+            "answer_start": datasets.List(datasets.Value("int64")),
+        }
     if found.kind in ("multilabel", "tokens"):
         return datasets.List(datasets.Value("int64"))
     return datasets.Value("int64" if found.names else "float32")

@@ -27,7 +27,7 @@ SPLIT_WORDS = {
 }
 """Words in file and split names, and the split each means."""
 
-_OTHER_FILES = {".txt", ".xlsx", ".gz", ".zip", ".arrow", ".pkl"}  # a name that ends so means a file
+_OTHER_FILES = {".xlsx", ".gz", ".zip", ".arrow", ".pkl"}  # a name that ends so means a file
 
 
 def looks_like_path(source: str) -> bool:

@@ -244,7 +244,7 @@ def _parts(
         return []
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(examples), generator=generator)[:_FIRST].tolist()
-    batch = Collator(student.tokenizer, student.task.per_token, examples.targets)(
+    batch = Collator(student.tokenizer, student.task.labels_per_token, examples.targets)(
         [examples[index] for index in chosen]
     )
     targets = batch.pop("targets")

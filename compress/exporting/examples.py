@@ -27,6 +27,14 @@ def input_names(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> t
     return tuple(name for name in INPUTS if name in reads and name in tokenizer.model_input_names)
 
 
+def output_names(model: PreTrainedModel) -> tuple[str, ...]:
+    """Return the outputs that make a model's answer, as transformers and its ONNX file name them."""
+    if model.base_model is model:
+        return ("last_hidden_state",)
+    spans = type(model).__name__.endswith("ForQuestionAnswering")
+    return ("start_logits", "end_logits") if spans else ("logits",)
+
+
 def longest_input(model: PreTrainedModel, task: Task | None) -> int:
     """Return the most tokens that the task asks for and the model has positions for."""
     positions = positions_of(model.config) or _LONGEST

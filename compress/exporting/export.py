@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from compress.errors import InputError, first_line
-from compress.exporting.examples import example
+from compress.exporting.examples import example, output_names
 from compress.exporting.graph import check_graph, tidy
 from compress.exporting.mobile import write_ort
 from compress.exporting.parity import check_parity
@@ -42,8 +42,9 @@ def export_onnx(
     """Write a model's ONNX file and check it against the model.
 
     Inputs are those of `input_ids`, `attention_mask` and `token_type_ids` that model and tokenizer share, int64
-    (batch, length), both free. The output is `logits`, or `last_hidden_state` for a model without a head. The
-    file holds int8 codes exactly as the model does. Weights beyond 2 GB go to a second file, `….onnx.data`.
+    (batch, length), both free. The output is `logits`; for questions `start_logits` and `end_logits`; for a model
+    without a head, as an embedding is, `last_hidden_state`. The file holds int8 codes exactly as the model does.
+    Weights beyond 2 GB go to a second file, `….onnx.data`.
 
     Args:
         artifact: what to export; it is not changed.
@@ -65,8 +66,8 @@ def export_onnx(
     # Neither 0 nor 1 rows or tokens, which the tracer takes for constants.
     sample = example(model, artifact.tokenizer, [7, 7], torch.Generator().manual_seed(0))
     traced = traceable(model)
-    output = "last_hidden_state" if model.base_model is model else "logits"
-    program = tidy(_trace(traced, sample, opset), output)
+    outputs = output_names(model)
+    program = tidy(_trace(traced, sample, opset), outputs)
     kinds = Int8Linear | Int8Embedding | WeightOnlyLinear
     quantized = any(isinstance(module, kinds) for module in model.modules())
     path = folder / "onnx" / ("model_quantized.onnx" if quantized else "model.onnx")
@@ -74,7 +75,7 @@ def export_onnx(
     try:
         _write(program, path)
         facts = check_graph(path, traced, sample)
-        answers = (model, artifact.tokenizer, artifact.manifest.task, output)
+        answers = (model, artifact.tokenizer, artifact.manifest.task, outputs)
         facts += check_parity(path, *answers)
         if mobile:
             ort = write_ort(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,18 +30,19 @@ _CONSTANTS = 1 << 16  # bytes of float constants that a tracer may add
 _CODES = (onnx_ir.DataType.INT8, onnx_ir.DataType.UINT8)
 
 
-def tidy(program: onnx_ir.Model, output: str) -> onnx_ir.Model:
-    """Name the output and the free axes, drop what does not compute, and return the program.
+def tidy(program: onnx_ir.Model, outputs: Sequence[str]) -> onnx_ir.Model:
+    """Name the outputs and the free axes, drop what does not compute, and return the program.
 
     The sums before a LayerNorm become `Sum` in place of `Add`, the same operation under another name: ONNX
     Runtime fuses `Add` and `LayerNormalization` to `SkipLayerNormalization`, whose CPU kernel is several times
     slower than the two apart.
     """
     graph = program.graph
-    del graph.outputs[1:]
+    del graph.outputs[len(outputs) :]
     RemoveUnusedNodesPass()(program)  # a reader that nobody reads wants no row
     read_rows_only(program)
-    graph.outputs[0].name = output
+    for value, name in zip(graph.outputs, outputs, strict=True):
+        value.name = name
     for value in chain(graph.inputs, graph.outputs):
         _name_axes(value)
     for node in list(graph):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,7 @@ def check_parity(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     task: Task | None,
-    output: str,
+    outputs: Sequence[str],
 ) -> list[str]:
     """Compare a file in ONNX Runtime with the torch model, at shapes that the tracer did not see.
 
@@ -47,7 +47,7 @@ def check_parity(
         model: float32 on the CPU, in eval mode.
         tokenizer: gives the pad token and its side.
         task: gives the longest input; None for a model without a head.
-        output: name of the output.
+        outputs: names of the outputs that make the answer.
 
     Returns:
         One line with the largest difference and what was allowed.
@@ -68,11 +68,12 @@ def check_parity(
     unrounded = with_float_activations(model) if int8 else None
     error = rounding = scale = 0.0
     shapes = []
+    output = " and ".join(outputs)
     for batch in _batches(model, tokenizer, task):
         shape = "×".join(map(str, batch["input_ids"].shape))
-        expected = _outputs(model, batch, output)
+        expected = _outputs(model, batch, outputs)
         try:
-            got = session.run([output], {name: value.numpy() for name, value in batch.items()})[0]
+            got = joined(session.run(list(outputs), {name: value.numpy() for name, value in batch.items()}))
         except Exception as failure:
             raise _differs(path, f"ONNX Runtime fails at {shape} tokens ({first_line(failure)})") from failure
         if got.shape != expected.shape:
@@ -82,7 +83,7 @@ def check_parity(
         error = max(error, float(np.abs(got - expected)[read].max()))
         scale = max(scale, float(np.abs(expected)[read].max()))
         if unrounded is not None:
-            difference = _outputs(unrounded, batch, output) - expected
+            difference = _outputs(unrounded, batch, outputs) - expected
             rounding = max(rounding, float(np.abs(difference)[read].max()))
         shapes.append(shape)
     static = all(isinstance(m, StaticInt8Linear) for m in model.modules() if isinstance(m, Int8Linear))
@@ -108,9 +109,10 @@ def _batches(
 
 
 @torch.inference_mode()
-def _outputs(model: PreTrainedModel, batch: dict[str, Tensor], output: str) -> NDArray[np.float32]:
+def _outputs(model: PreTrainedModel, batch: dict[str, Tensor], outputs: Sequence[str]) -> NDArray[np.float32]:
     try:
-        values: NDArray[np.float32] = model(**batch)[output].numpy()
+        found = model(**batch)
+        values = joined([found[output].numpy() for output in outputs])
     except Exception as error:  # whatever the model's code runs into
         rows, length = batch["input_ids"].shape
         raise InputError(
@@ -119,6 +121,11 @@ def _outputs(model: PreTrainedModel, batch: dict[str, Tensor], output: str) -> N
             remedy="A file is made only of a model that reads any number of rows of any length.",
         ) from error
     return values
+
+
+def joined(outputs: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Return the one output as it is, several side by side on a new last axis."""
+    return outputs[0] if len(outputs) == 1 else np.stack(outputs, -1)
 
 
 def _differs(path: Path, cause: str) -> CompressError:

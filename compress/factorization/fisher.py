@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from compress.calibration.statistics import evaluating
+from compress.calibration.statistics import answer_of, evaluating
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -49,7 +49,7 @@ def fisher_weights(
         with evaluating(model), torch.enable_grad():
             for batch, labels in batches:
                 seen.clear()
-                total = loss(model(**batch).logits, labels).sum()
+                total = loss(answer_of(model, batch), labels).sum()
                 calls = [(name, x, y) for name, pairs in seen.items() for x, y in pairs]
                 gradients = torch.autograd.grad(total, [y for _, _, y in calls])
                 for name in seen:

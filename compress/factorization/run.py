@@ -158,7 +158,7 @@ def _statistics(
     if method == "plain" or examples is None:
         return {}
     if method == "fisher":
-        losses = example_losses(artifact.task.kind)
+        losses = example_losses(artifact.task)
         weights = fisher_weights(artifact.model, names, examples.batches, losses)
         return {name: _by_input(artifact.model, name, weight) for name, weight in weights.items()}
     return measure(artifact.model, examples.inputs, names, gradients=method == "kfac")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.architectures.blocks import Attention, FeedForward, blocks
-from compress.calibration.statistics import evaluating
+from compress.calibration.statistics import answer_of, evaluating
 from compress.exporting.examples import example
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def reads_one_token(artifact: Artifact) -> bool:
     handle = model.get_submodule(layers[-1].name).register_forward_hook(watch)
     try:
         with evaluating(model), torch.enable_grad():
-            answer = model(**{name: ids.to(model.device) for name, ids in batch.items()})["logits"]
+            answer = answer_of(model, {name: ids.to(model.device) for name, ids in batch.items()})
             (gradient,) = torch.autograd.grad(answer.square().sum(), seen[-1:])
     finally:
         handle.remove()

@@ -14,6 +14,8 @@ from compress.passes.base import Context, ModelPlan, Pass
 if TYPE_CHECKING:
     from compress.artifact import Artifact
 
+_BUNDLED = ("classification", "regression", "multilabel")  # what the bundle's runners know to answer
+
 
 class Export(Pass):
     """Add `onnx/model.onnx` (float32) or `onnx/model_quantized.onnx` (int8) to the folder.
@@ -58,6 +60,11 @@ class Export(Pass):
         if self.bundle and plan.task is None:
             plan.refuse(
                 "a bundle needs a model with a trained head", "Fine-tune it first, or leave bundle out."
+            )
+        if self.bundle and plan.task is not None and plan.task.kind not in _BUNDLED:
+            plan.refuse(
+                f"a bundle's runners do not read {plan.task.kind} yet",
+                "Leave bundle out; the ONNX file is made all the same.",
             )
         if self.report is None:
             return

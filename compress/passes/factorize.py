@@ -74,6 +74,10 @@ class Factorize(Pass):
                 f"method {self.method} needs data",
                 "Give data, or method: plain, which looks at weights alone.",
             )
+        if self.method == "fisher" and plan.task and plan.task.kind == "embedding":
+            plan.refuse(
+                "method fisher needs the loss of single texts, an embedding's is one of pairs", "Use kfac."
+            )
         if self.method == "fisher" and plan.task is None:
             plan.refuse(
                 "method fisher needs a model with a trained head", "Put finetune before it, or use kfac."

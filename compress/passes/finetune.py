@@ -28,7 +28,7 @@ class Finetune(TrainingPass):
     def check(self, plan: ModelPlan) -> None:
         """Refuse training after quantize or export, or without data."""
         self.check_trainable(plan)
-        if plan.task is None and plan.data is not None:
+        if plan.data is not None and (plan.task is None or plan.task.gives_way(plan.data.kind)):
             plan.task = task_of(plan.data, self.max_length)
 
     def apply(self, artifact: Artifact, context: Context) -> Artifact:
@@ -40,7 +40,8 @@ class Finetune(TrainingPass):
 
         data = context.data
         assert data is not None
-        if artifact.manifest.task is None:
+        known = artifact.manifest.task
+        if known is None or known.gives_way(data.kind):
             assert context.input_folder is not None
             artifact = load(context.input_folder, task_of(data, self.max_length))
             if artifact.task.max_length < self.max_length:

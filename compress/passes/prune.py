@@ -100,6 +100,11 @@ class Prune(Pass):
                 f"criterion {self.criterion} needs data",
                 "Give data, or criterion: magnitude, which looks at weights alone.",
             )
+        if criterion and self.criterion in _NEEDS_LABELS and plan.task and plan.task.kind == "embedding":
+            plan.refuse(
+                f"criterion {self.criterion} needs the loss of single texts, an embedding's is one of pairs",
+                "Use criterion: obs, activation or magnitude.",
+            )
         if criterion and self.criterion in _NEEDS_LABELS and plan.task is None:
             plan.refuse(
                 f"criterion {self.criterion} needs a model with a trained head",

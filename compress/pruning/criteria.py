@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.calibration.examples import Loss
-from compress.calibration.statistics import evaluating, measure
+from compress.calibration.statistics import answer_of, evaluating, measure
 from compress.layers.dense import as_linear
 from compress.pruning.parts import Part, inputs_of, unit_width
 
@@ -113,7 +113,7 @@ def _mean_over_examples(
                 masks[number] = torch.ones(
                     len(labels), part.units, dtype=model.dtype, device=model.device, requires_grad=True
                 )
-            total = loss(model(**batch).logits, labels).sum()  # the sum keeps each example's gradient whole
+            total = loss(answer_of(model, batch), labels).sum()  # the sum keeps each example's gradient whole
             gradients = torch.autograd.grad(total, [masks[index] for index in range(len(parts))])
             for accumulated, gradient in zip(sums, gradients, strict=True):
                 accumulated += form(gradient.double()).sum(0)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.architectures.reading import layer_names, row_of
-from compress.calibration.statistics import evaluating
+from compress.calibration.statistics import answer_of, chooses_class, evaluating
 from compress.errors import InputError
 from compress.pruning.layers import evenly_spaced, keep_layers
 
@@ -85,7 +85,7 @@ def _logits(model: PreTrainedModel, batches: Sequence[dict[str, Tensor]]) -> lis
             remedy="Give data, or choose layers evenly.",
         )
     with torch.inference_mode(), evaluating(model):
-        return [model(**batch).logits for batch in batches]
+        return [answer_of(model, batch) for batch in batches]
 
 
 def _effects(
@@ -97,6 +97,7 @@ def _effects(
     """Return the effect of leaving out each layer of `present`, the others being left out already."""
     stack = next(stack for stack in row_of(model).stacks if layer_names(model, stack))
     layers = [model.get_submodule(name) for name in layer_names(model, stack)]
+    classes = chooses_class(model)
     gone = {index: _pass_over(layer) for index, layer in enumerate(layers) if index not in present}
     sums, count = dict.fromkeys(present, 0.0), 0
     with torch.inference_mode(), evaluating(model):
@@ -112,15 +113,15 @@ def _effects(
                 known = {index: _returning(calls[index][1]) for index in present if index < layer}
                 known[layer] = _returning(_with_first(calls[layer][1], calls[layer][0]))
                 with _replaced(layers, gone | known):
-                    sums[layer] += _distance(model(**batch).logits, expected, mask)
+                    sums[layer] += _distance(answer_of(model, batch), expected, mask, classes)
     return {layer: total / count for layer, total in sums.items()}
 
 
-def _distance(logits: Tensor, expected: Tensor, mask: Tensor | None) -> float:
+def _distance(logits: Tensor, expected: Tensor, mask: Tensor | None, classes: bool) -> float:
     """Return the sum of KL divergences or squared differences over examples, or over the mask's tokens."""
     if mask is not None:
         logits, expected = logits[mask.bool()], expected[mask.bool()]
-    if expected.shape[-1] == 1:
+    if not classes:
         return float((logits.double() - expected.double()).square().sum())
     ours, theirs = (part.double().log_softmax(-1) for part in (logits, expected))
     return float(nn.functional.kl_div(ours, theirs, reduction="sum", log_target=True))

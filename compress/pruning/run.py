@@ -203,7 +203,7 @@ def _eliminations(
             scores = criteria.activation(model, parts, examples.batches)
         else:
             score = criteria.fisher if criterion == "fisher" else criteria.taylor
-            scores = score(model, parts, examples.batches, example_losses(artifact.task.kind))
+            scores = score(model, parts, examples.batches, example_losses(artifact.task))
     if criterion in ("fisher", "taylor"):
         return [by_score(score) for score in scores]
     # The others compare units of one part. Weighed by what a unit costs, a share of any part is worth as much.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from compress.calibration.statistics import answer_of, evaluating
+from compress.calibration.statistics import answer_of, chooses_class, evaluating
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -129,18 +129,18 @@ def sensitivities(
                 break
             with _swapped(model, name, quantized.get_submodule(name)):
                 found[name] = sum(
-                    divergence(answer, answer_of(model, batch))
+                    divergence(answer, answer_of(model, batch), chooses_class(model))
                     for answer, batch in zip(expected, batches, strict=True)
                 ) / len(batches)
     return found
 
 
-def divergence(expected: Tensor, answer: Tensor) -> float:
+def divergence(expected: Tensor, answer: Tensor, classes: bool) -> float:
     """Return KL(expected ‖ answer) of logits (examples, classes), the mean over examples.
 
-    For one number an example, and for hidden states, the mean squared difference.
+    Where no softmax reads them (`classes`), and for answers for tokens, the mean squared difference.
     """
-    if expected.dim() != 2 or expected.shape[1] == 1:
+    if expected.dim() != 2 or not classes:
         return float((expected - answer).square().mean())
     target, found = expected.double().log_softmax(-1), answer.double().log_softmax(-1)
     return float(nn.functional.kl_div(found, target, reduction="batchmean", log_target=True))

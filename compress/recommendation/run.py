@@ -89,7 +89,11 @@ def recommend(
         targets.append(Target(variant.name, done[-1], variant.runtimes))
     test = None
     if origin is not None and manifest.task is not None:
-        test = load_data(origin).aligned(manifest.task, f"data {origin.source}").test
+        test = (
+            load_data(origin.posing(manifest.task))
+            .aligned(manifest.task, f"data {origin.source}")
+            .scored_test
+        )
     if test is None:
         left_out.append("answers: without a test set and a trained head speed alone decides")
     report = run_bench(targets, config, test, out / "bench", seed)

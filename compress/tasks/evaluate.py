@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from compress.display import progress
 from compress.tasks.inputs import batches
-from compress.tasks.kind import Answers, Encoded, Scores
+from compress.tasks.kind import Answers, Encoded, Labels, Scores
+from compress.tasks.language import Language
 from compress.tasks.ragged import Ragged, offsets_of
 from compress.tasks.task import Task
 
@@ -43,6 +44,7 @@ def predict(
     bf16: bool,
     title: str,
     task: Task,
+    labels: Labels | None = None,
 ) -> Answers: ...
 
 
@@ -55,6 +57,7 @@ def predict(
     bf16: bool = False,
     title: str = "predict",
     task: Task | None = None,
+    labels: Labels | None = None,
 ) -> Answers:
     """Return the model's answers in the order of `encoded`, in eval mode, as float32.
 
@@ -66,6 +69,7 @@ def predict(
         bf16: run matrix products in bfloat16 (autocast).
         title: what the progress bar says.
         task: says what of the model's output is the answer; None: `logits` of whole inputs.
+        labels: of a language task, to keep only what its metrics read; see `Language.condense`.
 
     Returns:
         (inputs, L) for whole inputs; for tokens a `Ragged` of (tokens, L) rows, without padding.
@@ -74,6 +78,8 @@ def predict(
     training = model.training
     model.eval()
     per_token = task is not None and task.per_token
+    rules = task.rules if task is not None and task.kind == "language" else None
+    assert rules is None or isinstance(rules, Language)
     # Tokens of all inputs, one after the other; a whole input counts as one.
     offsets = offsets_of([len(row["input_ids"]) if per_token else 1 for row in encoded])
     out: NDArray[np.float32] | None = None
@@ -85,6 +91,8 @@ def predict(
                 answer = output.logits if task is None else task.answer(output, inputs)
             rows = answer.float().cpu()
             rows = rows[batch["attention_mask"].bool()] if per_token else rows
+            if rules is not None and labels is not None:
+                rows = rules.condense(rows, torch.from_numpy(np.concatenate([labels[i] for i in indices])))
             if out is None:
                 out = np.empty((offsets[-1], rows.shape[-1]), np.float32)
             places = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in indices])
@@ -106,7 +114,8 @@ def score(
     title: str = "evaluate",
 ) -> Scores:
     """Score a model on an encoded split; arguments as for `predict`."""
-    answers = predict(model, encoded.inputs, tokenizer, batch_size, bf16, title, task)
+    labels = encoded.labels if task.kind == "language" else None
+    answers = predict(model, encoded.inputs, tokenizer, batch_size, bf16, title, task, labels)
     return task.metrics(answers, encoded.targets)
 
 

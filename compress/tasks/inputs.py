@@ -57,15 +57,19 @@ def pad(encoded: Sequence[dict[str, list[int]]], tokenizer: PreTrainedTokenizerB
     return dict(padded)
 
 
-def pad_labels(labels: Sequence[NDArray[Any]], mask: Tensor) -> Tensor:
-    """Put the labels of tokens where `mask` (examples, longest) has tokens: int64, -100 on padding.
+def stack_labels(labels: Sequence[NDArray[Any]], per_token: bool, inputs: dict[str, Tensor]) -> Tensor:
+    """Make one tensor of the labels of padded examples.
 
     Args:
-        labels: (tokens,) int64 of each example.
-        mask: attention mask of the padded examples, on whichever side they are padded.
+        labels: of each example: a scalar, a vector of a fixed length, or, for tokens, (tokens,) int64.
+        per_token: whether they are for tokens, and get -100 where the example is padded, on either side.
+        inputs: the padded examples.
     """
+    if not per_token:
+        return torch.as_tensor(np.stack(labels))
+    mask = inputs["attention_mask"].bool()
     padded = torch.full(mask.shape, -100)
-    padded[mask.bool()] = torch.from_numpy(np.concatenate(labels))
+    padded[mask] = torch.from_numpy(np.concatenate(labels))
     return padded
 
 

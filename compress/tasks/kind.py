@@ -46,14 +46,14 @@ class Kind(ABC):
 
     Attributes:
         auto_class: transformers' class that builds or loads the model.
-        outputs: names of the model's outputs that make the answer, and of those of its ONNX file.
         per_token: whether there is an answer for every token.
+        labels_per_token: whether there is a label for every token.
         outputs_per_token: whether the model's outputs have a row for every token, though the answer may not.
     """
 
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
-    outputs: ClassVar[tuple[str, ...]] = ("logits",)
     per_token: ClassVar[bool] = False
+    labels_per_token: ClassVar[bool] = False
     outputs_per_token: ClassVar[bool] = False
 
     def __init__(self, task: Task) -> None:

@@ -52,9 +52,25 @@ class Task(BaseModel, frozen=True, extra="forbid"):
             from compress.tasks.tokens import Tokens
 
             return Tokens(self)
+        if self.kind == "questions":
+            from compress.tasks.questions import SpanAnswers
+
+            return SpanAnswers(self)
+        if self.kind == "language":
+            from compress.tasks.language import Language
+
+            return Language(self)
+        if self.kind == "embedding":
+            from compress.tasks.embedding import Embedding
+
+            return Embedding(self)
         from compress.tasks.sequence import Classification, Regression
 
         return Classification(self) if self.kind == "classification" else Regression(self)
+
+    def gives_way(self, kind: TaskKind) -> bool:
+        """Say whether a model of this task may get the head of another kind: what it learned is no answer yet."""
+        return self.kind in ("embedding", "language") and kind != self.kind
 
     @property
     def main_metric(self) -> str:
@@ -63,8 +79,13 @@ class Task(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def per_token(self) -> bool:
-        """Whether there is an answer and a label for every token of an input, and not one for the whole."""
+        """Whether there is an answer for every token of an input, and not one for the whole."""
         return self.rules.per_token
+
+    @property
+    def labels_per_token(self) -> bool:
+        """Whether there is a label for every token of an input; -100 where it has none."""
+        return self.rules.labels_per_token
 
     def head_config(self) -> dict[str, Any]:
         """Return the config entries that give transformers' Auto class of this kind the task's head."""

@@ -36,7 +36,7 @@ class Tokens(Counted):
     """One tag a word; the first piece of a word carries it, other pieces count for nothing."""
 
     auto_class = "AutoModelForTokenClassification"
-    per_token = outputs_per_token = True
+    per_token = labels_per_token = outputs_per_token = True
 
     @property
     def main_metric(self) -> str:

@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-import torch
 from torch.utils.data import Dataset
 
 from compress.tasks import Task
-from compress.tasks.inputs import pad, pad_labels
+from compress.tasks.inputs import pad, stack_labels
 from compress.tasks.kind import Labels
 
 if TYPE_CHECKING:
@@ -77,25 +75,20 @@ class Collator:
 
     Args:
         tokenizer: of the model that reads it.
-        per_token: whether labels are (tokens,) and are padded too, with -100.
+        labels_per_token: whether labels are (tokens,) and are padded too, with -100.
         targets: the columns of the examples, which pad their own.
     """
 
     tokenizer: PreTrainedTokenizerBase
-    per_token: bool
+    labels_per_token: bool
     targets: Mapping[str, Column]
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         """Return the model's inputs with `labels` and `targets`, a dict by the columns' names."""
         inputs = pad([row for example in examples for row in example["inputs"]], self.tokenizer)
         labels = [example["labels"] for example in examples]
-        padded = (
-            pad_labels(labels, inputs["attention_mask"])
-            if self.per_token
-            else torch.as_tensor(np.stack(labels))
-        )
         targets = {
             name: column.stack([row for example in examples for row in example["targets"][name]])
             for name, column in self.targets.items()
         }
-        return {**inputs, "labels": padded, "targets": targets}
+        return {**inputs, "labels": stack_labels(labels, self.labels_per_token, inputs), "targets": targets}

@@ -209,7 +209,7 @@ def train(
             train_dataset=examples,
             eval_dataset=examples,  # the Trainer wants one; `evaluate` reads `dev`
             processing_class=tokenizer,
-            data_collator=Collator(tokenizer, task.per_token, examples.targets),
+            data_collator=Collator(tokenizer, task.labels_per_token, examples.targets),
             callbacks=callbacks,
         )
         trainer.remove_callback(PrinterCallback)

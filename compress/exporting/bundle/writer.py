@@ -80,11 +80,10 @@ def write_bundle(
 def _settings(artifact: Artifact, model: Path) -> dict[str, Any]:
     """Return what the runners have to know: task, labels, how text becomes tokens, which file to open."""
     task, tokenizer = artifact.task, artifact.tokenizer
-    several = getattr(artifact.model.config, "problem_type", None) == "multi_label_classification"
     return {
         "format": 1,
         "name": artifact.manifest.source or artifact.model.config.model_type,
-        "task": "multi_label" if several else task.kind,
+        "task": "multi_label" if task.kind == "multilabel" else task.kind,
         "labels": list(task.labels),
         "pair": task.pair,
         "max_length": task.max_length,

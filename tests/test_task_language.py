@@ -1,0 +1,99 @@
+"""Hidden words: what is hidden, scores by hand, and the whole way from raw lines to a file and to another head."""
+
+import math
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from tiny_models import tiny_tokenizer
+from tiny_tasks import SENTENCES, bare_model, train
+from tiny_tokenizers import trained_tokenizer
+
+from compress.artifact import load, read_manifest
+from compress.data import DataConfig, load_data
+from compress.errors import InputError
+from compress.tasks import Task
+from compress.tasks.evaluate import evaluate
+from compress.tasks.ragged import Ragged
+
+TASK = Task(kind="language", max_length=24)
+
+
+def lines(tmp_path):
+    (tmp_path / "raw.txt").write_text("\n\n".join(SENTENCES) + "\n")
+    return DataConfig(source=str(tmp_path / "raw.txt"))
+
+
+def test_lines_of_a_text_file_are_raw_text(tmp_path):
+    data = load_data(lines(tmp_path))
+    assert (data.kind, data.labels, data.pair) == ("language", (), False)
+    assert data.train.column_names == ["text"]
+    assert sorted([*data.train["text"], *data.validation["text"], *data.test["text"]]) == sorted(SENTENCES)
+
+
+def test_labelled_text_is_raw_text_where_that_is_asked_for(tmp_path):
+    (tmp_path / "x.csv").write_text("text,label\n" + "".join(f"{text},{text[-1]}\n" for text in SENTENCES))
+    data = load_data(DataConfig(source=str(tmp_path / "x.csv"), task="language"))
+    assert (data.kind, data.train.column_names) == ("language", ["text"])
+
+
+def test_columns_of_words_and_tags_are_no_raw_text(tmp_path):
+    (tmp_path / "x.txt").write_text("".join(f"EU{n} NNP B-ORG\nwon VBD O\n\n" for n in range(20)))
+    assert load_data(DataConfig(source=str(tmp_path / "x.txt"))).kind == "tokens"
+
+
+def test_words_are_hidden_as_bert_hides_them():
+    tokenizer = trained_tokenizer("bert")
+    texts = [" ".join(["the plot was dull and bright"] * 5)] * 400
+    task = TASK.model_copy(update={"max_length": 64})
+    data = datasets.Dataset.from_dict({"text": texts})
+    encoded = task.encode(data, tokenizer)
+    plain = tokenizer(texts[0], truncation=True, max_length=64)["input_ids"]
+    ids = np.array([row["input_ids"] for row in encoded.inputs])
+    labels = encoded.labels.values.reshape(ids.shape)
+    hidden = labels != -100
+    assert (labels[hidden] == np.broadcast_to(plain, ids.shape)[hidden]).all()
+    assert (ids[~hidden] == np.broadcast_to(plain, ids.shape)[~hidden]).all()
+    assert not hidden[:, [0, -1]].any()  # special tokens are never hidden
+    assert (hidden.sum(1) == round(0.15 * (len(plain) - 2))).all()
+    masked = (ids[hidden] == tokenizer.mask_token_id).mean()
+    # at least 400 · 4 draws: a standard deviation of 0.01
+    assert masked == pytest.approx(0.8, abs=0.05)
+    assert (ids[hidden] == labels[hidden]).mean() == pytest.approx(0.1, abs=0.04)
+    assert not np.array_equal(hidden[0], hidden[1])
+    again = task.encode(data, tokenizer)
+    assert again.inputs == encoded.inputs
+
+
+def test_scores_by_hand():
+    logits = torch.tensor([[0.0, math.log(3)], [0.0, math.log(3)], [9.0, 9.0]])
+    labels = torch.tensor([1, 0, -100])
+    condensed = TASK.rules.condense(logits, labels)
+    torch.testing.assert_close(condensed, torch.tensor([[math.log(3 / 4), 1], [math.log(1 / 4), 0], [0, 0]]))
+    found = TASK.metrics(Ragged.of([condensed.numpy()]), Ragged.of([labels.numpy()]))
+    assert found["accuracy"] == 50
+    assert found["perplexity"] == pytest.approx((4 / 3 * 4) ** 0.5)  # exp of the mean of log 4/3 and log 4
+    assert TASK.loss(logits[None], labels[None]).exp().item() == pytest.approx(found["perplexity"])
+
+
+def test_a_tokenizer_without_a_mask_is_refused():
+    with pytest.raises(InputError, match="no mask token"):
+        TASK.encode(datasets.Dataset.from_dict({"text": ["a"]}), tiny_tokenizer())
+
+
+def test_the_whole_way(tmp_path):
+    config = lines(tmp_path)
+    trained, exported = train(bare_model(tmp_path / "bare"), config, tmp_path, epochs=2)
+    artifact, again = load(trained), load(exported)
+    assert type(artifact.model).__name__ == "BertForMaskedLM"
+    batch = dict(artifact.tokenizer(SENTENCES[:3], padding=True, return_tensors="pt"))
+    with torch.inference_mode():
+        assert torch.equal(artifact.model(**batch).logits, again.model(**batch).logits)
+    recorded = read_manifest(trained).history[-1].after
+    assert recorded == evaluate(artifact, load_data(config).validation)
+    assert (exported / "onnx" / "model.onnx").is_file()
+    # what it learned is a start for another task
+    labelled = load(str(trained), Task(kind="classification", labels=("a", "b")))
+    name = "bert.encoder.layer.0.output.dense.weight"
+    assert torch.equal(labelled.model.state_dict()[name], artifact.model.state_dict()[name])
