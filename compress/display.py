@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-console = Console(stderr=True, highlight=False)
+from compress.processes import is_first
+
+console = Console(stderr=True, highlight=False, quiet=not is_first())
 
 
 def silence() -> None:

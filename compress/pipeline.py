@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from compress.display import say
 from compress.errors import BudgetError, CompressError, FolderError, InputError
 from compress.manifest import PassRecord, hash_file, hash_json, versions
 from compress.passes.base import Context, ModelPlan, Pass
+from compress.processes import is_first, wait
 from compress.reload import is_quantized
 from compress.sources import resolve_model
 
@@ -122,7 +123,7 @@ def run(chain: Chain, scratch: Path) -> list[Path]:
     artifact: Artifact | None = None
     for note in chain.data.notes if chain.data else ():
         say(f"data: {note}")
-    with _working_folder(scratch):
+    with _working_folder(scratch) if is_first() else nullcontext():
         for number, step in enumerate(chain.steps, 1):
             title = f"{number}/{len(chain.steps)} {step.pass_.name}"
             key = _step_key(chain, step, done)
@@ -200,10 +201,12 @@ def _run_step(
     artifact = artifact.with_record(record).evolve(
         data=chain.config, source=artifact.manifest.source or chain.model
     )
-    save(artifact, step.folder, {"recipe.yaml": chain.recipe} if chain.recipe else None)
+    if is_first():
+        save(artifact, step.folder, {"recipe.yaml": chain.recipe} if chain.recipe else None)
+        shutil.rmtree(workdir, ignore_errors=True)
+    wait(chain.device)
     for line in [*context.notes, _score_line(record, artifact)]:
         say(f"  {line}")
-    shutil.rmtree(workdir, ignore_errors=True)
     return artifact.evolve(attachments={name: step.folder / name for name in artifact.attachments})
 
 

@@ -9,7 +9,7 @@ from types import FrameType
 
 import typer
 
-from compress.commands import looking, passes, recipes, recommend, shipping
+from compress.commands import looking, passes, recipes, recommend, shipping, training
 from compress.commands.spread import SpreadCommand
 from compress.errors import CompressError
 
@@ -23,8 +23,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    passes.finetune,
-    passes.distill,
+    training.finetune,
+    training.distill,
     passes.vocabulary,
     passes.prune,
     passes.factorize,

@@ -11,6 +11,7 @@ import typer
 from pydantic import BaseModel, ValidationError
 
 from compress.errors import InputError
+from compress.processes import is_first
 from compress.tasks import TaskKind
 
 Out = Annotated[
@@ -71,6 +72,8 @@ def build(kind: type[Model], **options: Any) -> Model:
 
 def finish(result: dict[str, Any], as_json: bool) -> None:
     """Print a command's result on stdout: as JSON, or as `name: value` lines."""
+    if not is_first():
+        return
     if as_json:
         sys.stdout.write(json.dumps(result, indent=2, default=str) + "\n")
     else:

@@ -22,6 +22,7 @@ from compress.distillation.signals import Signal, answering, layer_list
 from compress.distillation.teacher import Teacher
 from compress.distillation.transfer import TransferPart, examples_of, joined, tokenized
 from compress.errors import InputError
+from compress.processes import first_goes_first
 from compress.tasks.inputs import pad
 from compress.tasks.labels import match_labels
 from compress.training.examples import Collator, Examples
@@ -90,7 +91,8 @@ def distil(
         inside = _signals_wanted(matching.inside, teachers[0], student)
         live = None
         if cached:
-            examples.targets |= _cached_columns(teachers, weights, parts, student, inside)
+            with first_goes_first(context.device):
+                examples.targets |= _cached_columns(teachers, weights, parts, student, inside)
         else:
             live = _live(stack, teachers, weights, parts, student, inside, examples)
         if student.task.per_token or any(signal.rows for signal in inside):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -24,6 +23,7 @@ from transformers import (
 from compress.display import progress
 from compress.errors import InputError
 from compress.hardware import fast_bf16
+from compress.processes import count
 from compress.tasks import Task
 from compress.tasks.evaluate import score
 from compress.tasks.kind import Encoded
@@ -221,14 +221,14 @@ def train(
 
 
 def _arguments(options: TrainingPass, context: Context, task: Task) -> TrainingArguments:
-    processes = max(int(os.environ.get("WORLD_SIZE", "1")), 1)
-    if options.batch_size % (processes * options.accumulate):
+    shares = count() * options.accumulate
+    if options.batch_size % shares:
         raise InputError(
-            f"a batch of {options.batch_size} cannot be shared by {processes} processes in {options.accumulate} parts",
+            f"a batch of {options.batch_size} cannot be shared by {count()} processes in {options.accumulate} parts",
             place="batch_size",
             remedy="Give a multiple of both.",
         )
-    rows = options.batch_size // (processes * options.accumulate)
+    rows = options.batch_size // shares
     return TrainingArguments(
         output_dir=str(context.workdir),
         num_train_epochs=options.epochs,
@@ -243,6 +243,8 @@ def _arguments(options: TrainingPass, context: Context, task: Task) -> TrainingA
         optim={"adamw": "adamw_torch_fused", "adafactor": "adafactor"}[options.optimizer],
         bf16=fast_bf16(context.device) if options.bf16 is None else options.bf16,
         use_cpu=context.device == "cpu",
+        ddp_backend="gloo" if context.device == "cpu" and count() > 1 else None,
+        ddp_find_unused_parameters=False,  # an objective's own are used outside the model's forward pass
         seed=context.seed,
         eval_strategy="epoch",
         save_strategy="epoch",
