@@ -312,7 +312,7 @@ def test_two_processes_learn_what_one_does_from_the_same_batches(folder):
         LAUNCHED.format(tests=tests, quick=quick, teacher=str(folder / "teacher"), data=str(data))
     )
     # `accelerate launch` starts one process where there is no GPU; this is what it starts them with.
-    launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     for name, command in (("one", []), ("two", launch)):
         done = subprocess.run(
