@@ -1,5 +1,7 @@
 """Tokens of two tokenizers that stand for the same characters."""
 
+from types import SimpleNamespace
+
 import datasets
 import pytest
 import torch
@@ -8,6 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from compress.distillation.alignment import NOWHERE, align_tokens, take
+from compress.distillation.transfer import TransferPart
 from compress.errors import InputError
 from compress.tasks import Task
 
@@ -40,8 +43,15 @@ def texts(*pair):
     return datasets.Dataset.from_dict(columns)
 
 
-def aligned(data, teacher, student):
-    return align_tokens(data, (teacher, TASK), (student, TASK))[0].tolist()
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("COMPRESS_CACHE", str(tmp_path))
+
+
+def aligned(data, teacher, student, task=TASK):
+    part = TransferPart(data, repr(data[0]))
+    readers = (SimpleNamespace(tokenizer=tokenizer, task=task) for tokenizer in (teacher, student))
+    return align_tokens(part, *readers)[0].tolist()
 
 
 def test_one_tokenizer_aligns_with_itself():
@@ -83,3 +93,20 @@ def test_signals_are_taken_to_the_students_tokens():
     square = take(maps, positions, 2)
     assert square.shape == (2, 4, 2, 2)
     assert torch.equal(square[0], maps[0][:, [2, 0]][:, :, [2, 0]])
+
+
+def test_words_that_were_given_apart_align_by_word():
+    task = Task(kind="tokens", labels=("x", "y"))
+    data = datasets.Dataset.from_dict({"text": ["good film"], "tokens": [["good", "film"]]})
+    # The byte-level one reads " film" as Ġfilm, unknown but one piece; letters split words, and share only their own.
+    assert aligned(data, byte_level(), tiny_tokenizer(), task) == [NOWHERE, 0, 1, NOWHERE]
+
+
+def test_spans_of_questions_need_one_tokenizer():
+    with pytest.raises(InputError, match="questions needs teacher and student with one tokenizer"):
+        aligned(
+            datasets.Dataset.from_dict({"text": ["who"], "text_pair": ["good film"]}),
+            tiny_tokenizer(),
+            letters(),
+            Task(kind="questions"),
+        )

@@ -216,6 +216,9 @@ def test_what_cannot_work_is_refused_before_anything_runs(folder):
     )
     assert "nothing inside" in checked(teacher=file, match=[{"objective": "hidden"}])
     assert "cannot answer at every step" in checked(teacher=file, cache=False)
+    plan = ModelPlan(None, Task(kind="tokens", labels=("a", "b")), tiny_data(), place="passes[0] (distill)")
+    Distill(teacher=file).check(plan)
+    assert "holds an answer for a text, the task is tokens" in plan.errors[0]
     assert "give either a student or a teacher" in checked()
     with pytest.raises(ValueError, match="between 0 and 1"):
         Distill(student="teacher:1", kd_weight=(1, 1.5))

@@ -12,6 +12,7 @@ from compress import pipeline
 from compress.artifact import load, save
 from compress.data import DataConfig, load_data
 from compress.errors import InputError
+from compress.passes.distill import Distill
 from compress.passes.export import Export
 from compress.passes.factorize import Factorize
 from compress.passes.finetune import task_of
@@ -20,6 +21,7 @@ from compress.passes.quantize import Quantize
 from compress.passes.vocabulary import Vocabulary
 from compress.pipeline import Step
 
+SHORT = {"epochs": 1, "batch_size": 8, "bf16": False, "learning_rate": 1e-3}
 PASSES = {
     "prune by second moments": Prune(sparsity=0.3, samples=16),
     "prune by fisher": Prune(sparsity=0.3, criterion="fisher", samples=16),
@@ -28,6 +30,8 @@ PASSES = {
     "narrow": Prune(hidden=24, samples=16),
     "factorize": Factorize(keep=0.6, samples=16, embeddings=0.5),
     "factorize by fisher": Factorize(keep=0.6, method="fisher", samples=16),
+    "distil": Distill(student="teacher:1", match=[{"objective": "hidden"}], **SHORT),
+    "distil by a teacher that answers at every step": Distill(student="teacher:1", cache=False, **SHORT),
     "vocabulary": Vocabulary(min_count=2),
     "int8": Quantize(),
     "int8 static": Quantize(scheme="static", samples=16),

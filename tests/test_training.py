@@ -212,4 +212,7 @@ def test_options_that_cannot_be_are_refused():
     Distill(student="teacher:1", teachers=("a",), teacher_weights=(1.0,), track=("wandb",)).check(plan)
     text = "\n".join(plan.errors)
     assert "1 teacher_weights for 2 teachers" in text
+    plan = ModelPlan(None, Task(kind="regression"), tiny_data(), place="passes[0] (finetune)")
+    Finetune(label_smoothing=0.1).check(plan)
+    assert "label_smoothing and class_balance are for classes, the task is regression" in plan.errors[0]
     assert "wandb is not installed. Install it: pip install wandb." in text

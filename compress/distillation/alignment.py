@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from compress.data.texts import COLUMNS as TEXTS
+from compress.distillation.transfer import TransferPart, tokenized
 from compress.errors import InputError
 
 if TYPE_CHECKING:
@@ -15,37 +17,39 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
-    from compress.tasks import Task
+    from compress.artifact import Artifact
 
 NOWHERE = -1
 FEWEST = 0.3  # of the student's tokens that must have a counterpart
 
-Reader = tuple["PreTrainedTokenizerBase", "Task"]
-# A token's text (0 or 1 of a pair) and its characters there.
+# Which text of a pair, or which word, and the characters there.
 Span = tuple[int, int, int]
+_SENTENCES = ("classification", "regression", "multilabel")
 
 
-def align_tokens(data: datasets.Dataset, teacher: Reader, student: Reader) -> list[NDArray[np.int32]]:
+def align_tokens(part: TransferPart, teacher: Artifact, student: Artifact) -> list[NDArray[np.int32]]:
     """Find for each token of the student the teacher's token with the same characters, white space aside.
 
     Both read the same text, each in its own pieces. The first special token of one answers to the first of the
     other, and so does the last.
 
     Args:
-        data: a split with "text" and, for pairs, "text_pair".
-        teacher: a fast tokenizer, which knows where in the text a piece comes from, and the task, which knows the
-            longest input.
-        student: the same of the student.
+        part: the text.
+        teacher: its tokenizer and task are read.
+        student: the same.
 
     Returns:
-        For each example the teacher's positions (student's tokens,), `NOWHERE` for a token without counterpart.
+        For each input the teacher's positions (student's tokens,), `NOWHERE` for a token without counterpart.
 
     Raises:
         InputError: a tokenizer cannot say where its pieces come from, or too few pieces have a counterpart.
     """
-    theirs, ours = _spans(data, *teacher, "teacher"), _spans(data, *student, "student")
+    ours = tokenized(part, student.tokenizer, student.task)
+    theirs = tokenized(part, teacher.tokenizer, teacher.task)
+    if ours.folder == theirs.folder:  # one tokenizer
+        return [np.arange(length, dtype=np.int32) for length in ours.lengths]
     found = []
-    for wanted, given in zip(theirs, ours, strict=True):
+    for wanted, given in zip(_spans(part, teacher, "teacher"), _spans(part, student, "student"), strict=True):
         places = {span: index for index, span in enumerate(wanted)}
         found.append(np.array([places.get(span, NOWHERE) for span in given], dtype=np.int32))
     matched = sum(int((row != NOWHERE).sum()) for row in found)
@@ -79,38 +83,61 @@ def take(values: Tensor, positions: Tensor, rows: int) -> Tensor:
     return values.transpose(1, 2)[batch, places].permute(0, 3, 2, 1)[batch, places].permute(0, 2, 3, 1)
 
 
-def _spans(
-    data: datasets.Dataset, tokenizer: PreTrainedTokenizerBase, task: Task, who: str
-) -> list[list[Span]]:
-    if not tokenizer.is_fast:
-        raise InputError(
-            f"the {who}'s tokenizer cannot say where in the text its tokens come from",
-            place=type(tokenizer).__name__,
-            remedy="Match `sentence` and the logits, which need no tokens in common.",
+def _spans(part: TransferPart, reader: Artifact, who: str) -> list[list[Span]]:
+    tokenizer, task, data = reader.tokenizer, reader.task, part.data
+    by_word = task.kind == "tokens" and "tokens" in data.column_names
+    if not tokenizer.is_fast or not (by_word or task.kind in _SENTENCES):
+        cause = (
+            f"{task.kind} needs teacher and student with one tokenizer"
+            if tokenizer.is_fast
+            else f"the {who}'s tokenizer cannot say where in the text its tokens come from"
         )
-    texts = [list(data["text"])] + ([list(data["text_pair"])] if "text_pair" in data.column_names else [])
+        raise InputError(
+            cause,
+            place=type(tokenizer).__name__,
+            remedy="Take a student with the teacher's tokenizer, or match `sentence` and the logits of sentences.",
+        )
+    texts = (
+        _words(data, tokenizer)
+        if by_word
+        else [list(data[name]) for name in TEXTS if name in data.column_names]
+    )
     encoded = tokenizer(
-        *texts, truncation=True, max_length=task.max_length, return_offsets_mapping=True, padding=False
+        *texts,
+        truncation=True,
+        max_length=task.max_length,
+        return_offsets_mapping=True,
+        padding=False,
+        is_split_into_words=by_word,
     )
     found = []
     for row, offsets in enumerate(encoded["offset_mapping"]):
+        homes = encoded.word_ids(row) if by_word else encoded.sequence_ids(row)
         spans = [
-            (part, *_stripped(texts[part][row], *span)) if part is not None else None
-            for part, span in zip(encoded.sequence_ids(row), offsets, strict=True)
+            None
+            if home is None
+            else (home, *_trimmed(texts[0][row][home] if by_word else texts[home][row], *span))
+            for home, span in zip(homes, offsets, strict=True)
         ]
         special = [index for index, span in enumerate(spans) if span is None]
         ends = {special[0]: (-1, 0, 0), special[-1]: (-1, 1, 1)} if special else {}
         # A special token in the middle is nobody's counterpart: its span is its own.
-        found.append(
-            [span or ends.get(i, (-2 if who == "teacher" else -3, i, i)) for i, span in enumerate(spans)]
-        )
+        own = -2 if who == "teacher" else -3
+        found.append([span or ends.get(i, (own, i, i)) for i, span in enumerate(spans)])
     return found
 
 
-def _stripped(text: str, start: int, end: int) -> tuple[int, int]:
-    """Leave out white space, which some tokenizers count to a piece and others do not."""
+def _words(data: datasets.Dataset, tokenizer: PreTrainedTokenizerBase) -> list[list[list[str]]]:
+    from compress.tasks.tokens import spaced
+
+    return [spaced([list(sentence) for sentence in data["tokens"]], tokenizer)]
+
+
+def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    """Leave out white space, which some tokenizers count to a piece and others do not, and that before the text."""
     while start < end and text[start].isspace():
         start += 1
     while end > start and text[end - 1].isspace():
         end -= 1
-    return start, end
+    before = len(text) - len(text.lstrip())
+    return start - before, end - before

@@ -9,6 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+Order = list[int] | slice  # where a teacher keeps each of the student's labels; all of them as they come
+
 
 class Rows(Protocol):
     """Logits of examples: (L,), or (T, L) where every token has its own."""
@@ -30,12 +32,12 @@ class Ensemble:
     """
 
     members: Sequence[Rows]
-    orders: Sequence[Sequence[int]]
+    orders: Sequence[Order]
     weights: Sequence[float]
 
     def __getitem__(self, index: int) -> Tensor:
         parts = zip(self.members, self.orders, self.weights, strict=True)
-        return sum((w * rows[index].float()[..., list(order)] for rows, order, w in parts), torch.zeros(()))
+        return sum((w * rows[index].float()[..., order] for rows, order, w in parts), torch.zeros(()))
 
     def stack(self, examples: Sequence[Tensor]) -> Tensor:
         """Stack examples, padded with zeros where they are of tokens."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from compress.distillation.alignment import NOWHERE, align_tokens
 from compress.distillation.answers import Answers
-from compress.distillation.ensemble import Ensemble
+from compress.distillation.ensemble import Ensemble, Order
 from compress.distillation.objective import ANSWER, POSITIONS, DistillationObjective, Part, compared
 from compress.distillation.objectives.base import Inside
 from compress.distillation.schedule import Schedule
@@ -126,11 +126,11 @@ def _depths(teacher: Teacher | Answers, student: Artifact) -> tuple[int, int]:
     return len(layer_list(teacher.artifact.model)), len(layer_list(student.model))
 
 
-def _orders(teachers: Sequence[Teacher | Answers], student: Artifact) -> list[list[int]]:
+def _orders(teachers: Sequence[Teacher | Answers], student: Artifact) -> list[Order]:
     """Return, for each teacher, where it keeps each of the student's labels."""
     labels = student.task.labels
     if not labels:
-        return [[0]] * len(teachers)
+        return [slice(None)] * len(teachers)
     return [
         match_labels(each.artifact.task.labels, labels, "teacher")
         if isinstance(each, Teacher)
@@ -228,8 +228,7 @@ class _Positions:
 
 
 def _positions(parts: Sequence[TransferPart], teacher: Artifact, student: Artifact) -> _Positions:
-    readers = (teacher.tokenizer, teacher.task), (student.tokenizer, student.task)
-    rows = [align_tokens(part.data, *readers) for part in parts]
+    rows = [align_tokens(part, teacher, student) for part in parts]
     return _Positions([row for each in rows for row in each])
 
 

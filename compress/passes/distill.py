@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from compress.distillation.transfer import TransferPart
 
 
+_BY_TEXT = ("classification", "regression", "multilabel")  # tasks with one row of numbers for each text
+
+
 class Distill(TrainingPass):
     """Train a student on its teachers' soft targets beside the labels, and on what happens inside the first one.
 
@@ -134,6 +137,10 @@ class Distill(TrainingPass):
                 plan.refuse(
                     f"nothing inside {name} can be matched",
                     "Put a model first among the teachers, or leave match out.",
+                )
+            if plan.task is not None and plan.task.kind not in _BY_TEXT:
+                plan.refuse(
+                    f"{name} holds an answer for a text, the task is {plan.task.kind}", "Give a model."
                 )
             if not self.cache:
                 plan.refuse(f"{name} cannot answer at every step", "Leave cache on.")

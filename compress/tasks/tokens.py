@@ -67,7 +67,7 @@ class Tokens(Counted):
             )
         words = [list(sentence) for sentence in data["tokens"]]
         encoded = tokenizer(
-            _spaced(words, tokenizer),
+            spaced(words, tokenizer),
             is_split_into_words=True,
             truncation=True,
             max_length=self.task.max_length,
@@ -144,7 +144,7 @@ class Tokens(Counted):
         return [["O" if number < 0 else self.task.labels[number] for number in row] for row in ids]
 
 
-def _spaced(words: list[list[str]], tokenizer: PreTrainedTokenizerBase) -> list[list[str]]:
+def spaced(words: list[list[str]], tokenizer: PreTrainedTokenizerBase) -> list[list[str]]:
     """Put a space before each word but the first where the tokenizer holds spaces to be part of words.
 
     RoBERTa's and GPT-2's do, and would read words without one as parts of one long word.
