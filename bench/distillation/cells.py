@@ -62,7 +62,8 @@ def cell(setting_name: str, student: str, row_name: str, seed: int, work: Path, 
     setting, row = SETTINGS[setting_name], ROWS[row_name]
     first, start_from = setting.students[student]
     first = teacher or first
-    folders = {name: teacher_cell(setting, name, work)[0] for name in setting.teachers}
+    names = setting.teachers if row.ensemble else (first,)
+    folders = {name: teacher_cell(setting, name, work)[0] for name in names}
     options = _options(setting, row, first, start_from, folders)
     key = hash_json(
         [options.model_dump(mode="json"), [content_hash(path) for path in folders.values()], seed]

@@ -12,7 +12,6 @@ from compress.passes.base import ModelPlan, Pass
 from compress.training.adapters import Adapter
 from compress.training.parameters import Part
 
-
 _CLASSES = ("classification", "tokens")  # tasks whose labels are one class each
 
 
