@@ -174,6 +174,20 @@ def test_a_student_that_is_no_number_of_layers_is_refused(text):
         layers_wanted(text)
 
 
+def test_a_new_student_has_the_teachers_family_and_its_own_sizes():
+    teacher = tiny_artifact(tiny_model("bert"))
+    student = make_student("new:hidden_size=16,num_hidden_layers=2,num_attention_heads=2", teacher)
+    assert type(student.model) is type(teacher.model)
+    assert student.model.classifier.weight.shape == (2, 16)
+    assert len(student.model.bert.encoder.layer) == 2
+    assert logits(student.model).shape == (4, 2)
+    for wrong in ("new:hidden=16", "new:hidden_size", "new:hidden_size=0", "new:hidden_act=3"):
+        with pytest.raises(InputError, match="is no size of a bert.*hidden_size"):
+            make_student(wrong, teacher)
+    with pytest.raises(InputError, match="no model has these sizes"):
+        make_student("new:hidden_size=15", teacher)
+
+
 @pytest.mark.parametrize("layers", [(0, 4), (2, 1), (1, 1)])
 def test_layers_that_are_not_there_or_out_of_order_are_refused(layers):
     with pytest.raises(InputError, match="ascending numbers from 0 to 3"):

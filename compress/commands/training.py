@@ -106,7 +106,8 @@ def distill(
         typer.Option(
             "--student",
             metavar="M",
-            help="A name, a folder, teacher:3 for so many of the teacher's layers, or teacher:0,2,5 for these.",
+            help="A name, a folder, teacher:3 for so many of the teacher's layers, teacher:0,2,5 for these, or "
+            "new:hidden_size=128,num_hidden_layers=2 for a new model of its family.",
         ),
     ],
     data: Data = None,

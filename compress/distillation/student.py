@@ -1,4 +1,4 @@
-"""Where a student comes from: a name, or layers of its teacher."""
+"""Where a student comes from: a name, layers of its teacher, or nothing but a size."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import copy
 import re
 from typing import TYPE_CHECKING
 
-from compress.errors import InputError
+from compress.errors import InputError, first_line
 
 if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
     from compress.artifact import Artifact
 
 
@@ -60,16 +62,51 @@ def chosen_layers(wanted: Layers, present: int) -> list[int]:
     return list(wanted)
 
 
+def new_config(student: str, teacher: PretrainedConfig) -> PretrainedConfig | None:
+    """Return the teacher's config with the sizes of `new:hidden_size=128,…`; None for another student.
+
+    Raises:
+        InputError: a size is no number, or the family's config has none of that name.
+    """
+    if not student.startswith("new:"):
+        return None
+    config = copy.deepcopy(teacher)
+    for part in student.removeprefix("new:").split(","):
+        name, _, text = part.partition("=")
+        known = isinstance(getattr(config, name.strip(), None), int)
+        if not known or not re.fullmatch(r"[1-9]\d*", text.strip()):
+            sizes = sorted(n for n in config.to_dict() if re.search(r"(size|dim|layers|heads)$", n))
+            raise InputError(
+                f"{part!r} is no size of a {config.model_type}",
+                place="student",
+                remedy=f"Write sizes as in its config.json, new:num_hidden_layers=2; it has {', '.join(sizes)}.",
+            )
+        setattr(config, name.strip(), int(text))
+    return config
+
+
 def make_student(student: str, teacher: Artifact) -> Artifact:
     """Build the student that `student` names, with the teacher's task.
 
     `teacher:N` copies the teacher, head and embeddings included, and keeps N evenly spaced layers, the last one
-    among them (as in Sanh et al. 2019, where DistilBERT starts from every second layer). A name is
-    loaded; where it has no trained head it gets a new one for the teacher's task.
+    among them (as in Sanh et al. 2019, where DistilBERT starts from every second layer). `new:…` is a model of the
+    teacher's family and other sizes with random weights, under torch's current seed. A name is loaded; where it has
+    no trained head it gets a new one for the teacher's task.
+
+    Raises:
+        InputError: there is no such model, layer or size, or the sizes do not go together.
     """
     from compress.artifact import load
     from compress.pruning.layers import keep_layers
 
+    config = new_config(student, teacher.model.config)
+    if config is not None:
+        try:
+            return teacher.evolve(model=type(teacher.model)(config).eval(), attachments={})
+        except ValueError as error:
+            raise InputError(
+                f"no model has these sizes ({first_line(error)})", place="student", remedy="Give others."
+            ) from error
     wanted = layers_wanted(student)
     if wanted is None:
         return load(student, teacher.task)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from compress.distillation.transfer import TransferPart
 
 
+_MADE = ("teacher:", "new:")  # students that are made of the teacher
 _BY_TEXT = ("classification", "regression", "multilabel")  # tasks with one row of numbers for each text
 
 
@@ -88,7 +89,7 @@ class Distill(TrainingPass):
 
     def check(self, plan: ModelPlan) -> None:
         """Refuse a missing or surplus teacher or student, labels that differ, layers that are not there."""
-        named = self.student is not None and not self.student.startswith("teacher:")
+        named = self.student is not None and not self.student.startswith(_MADE)
         if named:
             plan.quantized = False  # the model that comes in only answers; _check_student looks at the other
         self.check_trainable(plan)
@@ -155,13 +156,15 @@ class Distill(TrainingPass):
         """Check the student; return the layers of teacher and student where they are known."""
         from compress.architectures import layer_count_of, set_layer_count
         from compress.artifact import read_config, read_manifest
-        from compress.distillation.student import chosen_layers, layers_wanted
+        from compress.distillation.student import chosen_layers, layers_wanted, new_config
         from compress.reload import is_quantized
         from compress.sources import resolve_model
 
         assert self.student is not None
         layers, teacher = layers_wanted(self.student), plan.config
-        if layers is None:
+        if self.student.startswith("new:"):
+            plan.config = None if teacher is None else new_config(self.student, teacher)
+        elif layers is None:
             folder = resolve_model(self.student).path
             plan.config, task = read_config(folder), read_manifest(folder).task
             if is_quantized(plan.config):
@@ -186,7 +189,7 @@ class Distill(TrainingPass):
         return tuple(made) + tuple(
             name
             for name in names
-            if not name.startswith(("teacher:", "step:")) and name != RATINGS and not is_answers_file(name)
+            if not name.startswith((*_MADE, "step:")) and name != RATINGS and not is_answers_file(name)
         )
 
     def input_files(self) -> tuple[Path, ...]:
