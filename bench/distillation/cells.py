@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +41,7 @@ class Cell:
 def teacher_cell(setting: Setting, name: str, work: Path) -> tuple[Path, Cell]:
     """Return a teacher, fine-tuned where `work` has none yet, and its answers."""
     made = setting.teachers[name]
-    folder = work / "teachers" / f"{setting.data}-{name}"
+    folder = _folder(setting, name, work)
     options = Finetune(
         epochs=made.epochs,
         learning_rate=made.learning_rate,
@@ -57,27 +56,51 @@ def teacher_cell(setting: Setting, name: str, work: Path) -> tuple[Path, Cell]:
     return folder, _answered(folder, setting, folder.with_suffix(".npz"), time.monotonic() - start)
 
 
-def cell(setting_name: str, student: str, row_name: str, seed: int, work: Path, teacher: str = "") -> Cell:
+def cell(data: str, student: str, row: str, seed: int, work: Path) -> Cell:
     """Return the student's answers, trained where they are not on disk or anything that decides them changed."""
-    setting, row = SETTINGS[setting_name], ROWS[row_name]
-    first, start_from = setting.students[student]
-    first = teacher or first
-    names = setting.teachers if row.ensemble else (first,)
-    folders = {name: teacher_cell(setting, name, work)[0] for name in names}
-    options = _options(setting, row, first, start_from, folders)
-    key = hash_json(
-        [options.model_dump(mode="json"), [content_hash(path) for path in folders.values()], seed]
-    )
-    file = (
-        work / "cells" / f"{setting_name}-{student.replace(' ', '')}-{first}-{row_name}-{seed}-{key[:8]}.npz"
-    )
+    setting, (teacher, _) = SETTINGS[data], SETTINGS[data].students[student]
+    for name in _teachers(setting, student, ROWS[row]):
+        teacher_cell(setting, name, work)
+    options, file = _cell(data, student, row, seed, work)
     if not file.exists():
-        say(f"{setting_name}, {student} of {first}, {row.title}, seed {seed}")
+        say(f"{data}, {student} of {teacher}, {ROWS[row].title}, seed {seed}")
         out = work / "students" / file.stem
         start = time.monotonic()
-        api.apply([Step(options, out)], folders[first], DataConfig(source=setting.data), seed)
+        api.apply([Step(options, out)], _folder(setting, teacher, work), DataConfig(source=data), seed)
         return _answered(out, setting, file, time.monotonic() - start)
     return _read(file)
+
+
+def finished(data: str, student: str, row: str, seed: int, work: Path) -> bool:
+    """Say whether the cell is on disk and nothing that decides it has changed since."""
+    setting = SETTINGS[data]
+    made = all(
+        (_folder(setting, name, work) / "manifest.json").exists()
+        for name in _teachers(setting, student, ROWS[row])
+    )
+    return made and _cell(data, student, row, seed, work)[1].exists()
+
+
+def _cell(data: str, student: str, row: str, seed: int, work: Path) -> tuple[Distill, Path]:
+    """Return what a cell is trained with, and where its answers are kept."""
+    setting = SETTINGS[data]
+    first, start_from = setting.students[student]
+    folders = {name: _folder(setting, name, work) for name in _teachers(setting, student, ROWS[row])}
+    options = _options(setting, ROWS[row], first, start_from, folders)
+    written = options.model_dump(mode="json", exclude={"teachers"}, exclude_defaults=True)
+    key = hash_json([written, [content_hash(path) for path in folders.values()], seed])
+    name = f"{data}-{student.replace(' ', '')}-{first}-{row}-{seed}-{key[:8]}.npz"
+    return options, work / "cells" / name
+
+
+def _teachers(setting: Setting, student: str, row: Row) -> list[str]:
+    """Return the names of a cell's teachers, the first one first."""
+    first = setting.students[student][0]
+    return [first, *(name for name in setting.teachers if name != first and row.ensemble)]
+
+
+def _folder(setting: Setting, teacher: str, work: Path) -> Path:
+    return work / "teachers" / f"{setting.data}-{teacher}"
 
 
 def _options(setting: Setting, row: Row, first: str, student: str, folders: dict[str, Path]) -> Distill:
@@ -117,11 +140,3 @@ def score(found: Cell, metric: str) -> float:
     from scipy.stats import spearmanr
 
     return float(spearmanr(found.answers.reshape(-1), found.targets).statistic)
-
-
-def summary(setting_name: str, student: str, row: str, seed: int, found: Cell) -> str:
-    """Return one line for the log."""
-    metric = SETTINGS[setting_name].metric
-    return json.dumps(
-        [setting_name, student, row, seed, round(score(found, metric), 4), round(found.seconds)]
-    )
