@@ -28,6 +28,8 @@ def table(found: Found, teachers: dict[tuple[str, str], Cell]) -> list[str]:
     for (data, teacher, student), rows in found.items():
         metric = SETTINGS[data].metric
         dense = _shown(score(teachers[data, teacher], metric), metric)
+        by = SETTINGS[data].teachers[teacher].model
+        lines += ["", f"## {data}, {student}, taught by {by} ({dense})", ""]
         lines.append(f"| row | {metric} | spread | against labels alone (95%) | seeds | minutes |")
         lines.append("|---|---|---|---|---|---|")
         for name in (name for name in ROWS if name in rows):

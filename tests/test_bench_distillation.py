@@ -1,0 +1,52 @@
+"""The suite of distillations: means over seeds, and paired intervals."""
+
+import numpy as np
+import pytest
+
+from bench.distillation.cells import Cell
+from bench.distillation.report import difference_interval, table
+from bench.distillation.rows import ROWS, SETTINGS
+from compress.passes.distill import Distill
+
+TRUTH = np.tile([0.0, 1.0], 100).astype(np.float32)
+
+
+def cell(wrong, seed=0):
+    """Two hundred answers, the given share of them wrong, spread evenly."""
+    flipped = (np.arange(200) + seed) % round(1 / wrong) == 0 if wrong else np.zeros(200, bool)
+    said = np.where(flipped, 1 - TRUTH, TRUTH)
+    return Cell(np.stack([1 - said, said], -1).astype(np.float32), TRUTH, 60)
+
+
+def test_the_interval_is_paired_and_of_means_over_seeds():
+    # Both rows miss every tenth text, and the second row every fifth besides: what they share does not widen it.
+    low, high = difference_interval([cell(0.1)], [cell(0.1)], "accuracy")
+    assert (low, high) == (0, 0)
+    low, high = difference_interval([cell(0)], [cell(0.2)], "accuracy")
+    # 20 points; the standard error of a share of 0.2 of 200 is 2.83, twice that either way about 5.5.
+    assert low == pytest.approx(14.5, abs=1)
+    assert high == pytest.approx(25.5, abs=1)
+
+
+def test_correlations_are_resampled_alike():
+    numbers = np.arange(100, dtype=np.float32)
+    noisy = numbers + np.random.default_rng(0).normal(0, 40, 100).astype(np.float32)
+    right, worse = (Cell(values[:, None], numbers, 60) for values in (numbers, noisy))
+    low, high = difference_interval([right], [worse], "spearman")
+    assert 0 < low < high < 1
+
+
+def test_the_table_has_a_line_a_row_with_its_difference():
+    found = {("movie-reviews", "l6", "3 layers"): {"labels": [cell(0.2), cell(0.1)], "kd": [cell(0)]}}
+    lines = table(found, {("movie-reviews", "l6"): cell(0.05)})
+    assert lines[1] == "## movie-reviews, 3 layers, taught by minilm-l6 (95.00)"
+    assert lines[5].startswith("| labels alone | 85.00 | ± 7.07 |  | 2 | 1 |")
+    # From the mean of 80 and 90 to 100.
+    assert lines[6].startswith("| + soft targets | 100.00 |  | +15.00 [")
+
+
+def test_every_row_is_a_distillation_that_can_be_asked_for():
+    for row in ROWS.values():
+        assert Distill(student="teacher:3", epochs=row.epochs, **row.options)
+    for setting in SETTINGS.values():
+        assert {teacher for teacher, _ in setting.students.values()} <= set(setting.teachers)
