@@ -26,13 +26,13 @@ def main(folders: list[str]) -> None:
     assert teacher.manifest.data is not None
     split = load_data(teacher.manifest.data).aligned(teacher.task).test
     labels, encoded = np.asarray(split["label"]), encode(split, teacher.tokenizer, teacher.task)
-    dense = predict(teacher.model, encoded, teacher.tokenizer)
+    dense = np.asarray(predict(teacher.model, encoded, teacher.tokenizer, teacher.task))
     print("| model | torch | ONNX Runtime | agree with float | runtimes agree | largest logit difference |")
     print("|---|---:|---:|---:|---:|---:|")
     print(f"| {Path(folders[0]).name} | {_share(dense, labels)} | – | – | – | – |", flush=True)
     for folder in folders[1:]:
         artifact = load(folder)
-        ours = predict(artifact.model, encoded, artifact.tokenizer)
+        ours = np.asarray(predict(artifact.model, encoded, artifact.tokenizer, artifact.task))
         file = artifact.attachments.get("onnx/model_quantized.onnx")
         row = [Path(folder).name, _share(ours, labels), "–", _share(ours, dense.argmax(1)), "–", "–"]
         if file is not None:

@@ -9,7 +9,7 @@ from tiny_models import tiny_tokenizer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from compress.distillation.alignment import NOWHERE, align_tokens, take
+from compress.distillation.alignment import NOWHERE, align_tokens, take, to_front
 from compress.distillation.transfer import TransferPart
 from compress.errors import InputError
 from compress.tasks import Task
@@ -110,3 +110,12 @@ def test_spans_of_questions_need_one_tokenizer():
             letters(),
             Task(kind="questions"),
         )
+
+
+def test_padding_in_front_goes_behind():
+    values = torch.tensor([[[9.0], [1.0], [2.0]], [[3.0], [4.0], [5.0]]])
+    mask = torch.tensor([[0, 1, 1], [1, 1, 1]])
+    moved = to_front(values, mask, 1)
+    assert moved[0, :2, 0].tolist() == [1, 2]
+    assert torch.equal(moved[1], values[1])
+    assert torch.equal(to_front(values, torch.ones(2, 3), 1), values)

@@ -11,12 +11,13 @@ import datasets
 import pytest
 import torch
 from tiny_data import tiny_data
-from tiny_models import tiny_artifact, tiny_model, tiny_tokenizer
+from tiny_models import WORDS, tiny_artifact, tiny_model, tiny_tokenizer
 
 from compress.artifact import save
 from compress.data import TextData
 from compress.distillation.answers import as_logits, read_answers
 from compress.distillation.ensemble import Ensemble, weights_of
+from compress.distillation.objective import DistillationObjective
 from compress.errors import InputError
 from compress.passes.base import Context, ModelPlan
 from compress.passes.distill import Distill
@@ -77,6 +78,29 @@ def test_answers_during_training_teach_what_cached_ones_do(folder):
         live, _ = distilled(folder, f"{name}-live", match=match, cache=False)
         # What is inside is kept in bfloat16, three digits; Adam's first steps show a gradient's sign, not its size.
         assert distance(cached, live) < share * distance(cached, before), name
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_student_that_is_its_teacher_has_nothing_to_learn(folder, monkeypatch, side):
+    tokenizer = tiny_tokenizer()
+    tokenizer.padding_side = side
+    artifact = tiny_artifact(tiny_model("llama")).evolve(tokenizer=tokenizer)
+    save(artifact, folder / "llama")
+    texts = [" ".join(WORDS[: 2 + i % 7]) for i in range(24)]
+    split = datasets.Dataset.from_dict({"text": texts, "label": [i % 2 for i in range(24)]})
+    data = TextData("lengths", split, split, split, TASK.labels, False, "lengths", ())
+    context = Context(seed=0, workdir=folder / "work", data=data, input_folder=folder / "teacher")
+    inside = [{"objective": "hidden"}, {"objective": "relations"}]
+    options = QUICK | {"kd_weight": 1, "cache": False, "learning_rate": 1e-12, "match": inside}
+    losses, forward = [], DistillationObjective.forward
+    monkeypatch.setattr(
+        DistillationObjective,
+        "forward",
+        lambda *given: (losses.append(forward(*given)), losses[-1])[1],
+    )
+    Distill(**options, teacher=str(folder / "llama")).apply(artifact, context)
+    assert len(losses) == 3
+    assert max(losses) < 1e-6
 
 
 def test_a_student_of_another_width_is_matched_through_projections(folder, monkeypatch):

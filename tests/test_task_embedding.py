@@ -80,7 +80,7 @@ def test_the_two_texts_of_a_pair_are_rows_beside_each_other():
     )
     tokenizer = trained_tokenizer("bert", SENTENCES)
     examples = Examples.of(split, tokenizer, TASK)
-    batch = Collator(tokenizer)([examples[0], examples[1]])
+    batch = Collator(tokenizer, False, {})([examples[0], examples[1]])
     assert batch["labels"].tolist() == [0.5, 1.0]
     texts = tokenizer.batch_decode(batch["input_ids"], skip_special_tokens=True)
     assert texts == ["the plot", "a film", "a", "the cast was dull"]
@@ -107,7 +107,7 @@ def test_the_whole_way(tmp_path):
     assert file.agreement_with_first == pytest.approx(1, abs=1e-6)
     data = load_data(config(tmp_path))
     inputs = artifact.task.encode(data.test, artifact.tokenizer)
-    vectors = predict(artifact.model, inputs.inputs, artifact.tokenizer, 32, False, "", artifact.task)
+    vectors = predict(artifact.model, inputs.inputs, artifact.tokenizer, artifact.task)
     expected = artifact.task.metrics(vectors, inputs.targets)["spearman"]
     assert model.metric.value == pytest.approx(expected, abs=1e-6)
     # the encoder may get the head of another task

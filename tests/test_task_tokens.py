@@ -103,7 +103,7 @@ def test_labels_are_padded_on_the_tokenizers_side(side):
     tokenizer = trained_tokenizer("bert")
     tokenizer.padding_side = side
     examples = Examples.of(split([["the", "plot"], ["a"]], [[0, 1], [1]]), tokenizer, POS)
-    batch = Collator(tokenizer, per_token=True)([examples[0], examples[1]])
+    batch = Collator(tokenizer, True, {})([examples[0], examples[1]])
     assert batch["labels"].shape == batch["input_ids"].shape
     assert (batch["labels"][batch["attention_mask"] == 0] == -100).all()
     assert batch["labels"][1][batch["labels"][1] != -100].tolist() == [1]
@@ -112,11 +112,11 @@ def test_labels_are_padded_on_the_tokenizers_side(side):
 def test_answers_have_no_padding_and_come_in_the_datas_order(tmp_path):
     artifact = load(bare_model(tmp_path / "m"), POS)
     encoded = POS.encode(split([["a"], ["the", "plot", "was"], ["dull", "plot"]]), artifact.tokenizer)
-    together = predict(artifact.model, encoded.inputs, artifact.tokenizer, 2, False, "", POS)
+    together = predict(artifact.model, encoded.inputs, artifact.tokenizer, POS, 2)
     lengths = [len(row["input_ids"]) for row in encoded.inputs]
     assert together.values.shape == (sum(lengths), 2)
     for row, one in enumerate(encoded.inputs):
-        alone = predict(artifact.model, [one], artifact.tokenizer, 1, False, "", POS)
+        alone = predict(artifact.model, [one], artifact.tokenizer, POS, 1)
         np.testing.assert_allclose(together[row], alone[0], atol=1e-6)
 
 

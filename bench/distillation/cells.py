@@ -120,10 +120,15 @@ def _answered(folder: Path, setting: Setting, file: Path, seconds: float) -> Cel
         artifact = load(folder)
         test = load_data(DataConfig(source=setting.data)).aligned(artifact.task).test
         encoded = encode(test, artifact.tokenizer, artifact.task)
-        answers = predict(artifact.model, encoded, artifact.tokenizer)
+        answers = predict(artifact.model, encoded, artifact.tokenizer, artifact.task)
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(".tmp.npz")
-        np.savez(partial, answers=answers, targets=np.asarray(test["label"], np.float32), seconds=seconds)
+        np.savez(
+            partial,
+            answers=np.asarray(answers),
+            targets=np.asarray(test["label"], np.float32),
+            seconds=seconds,
+        )
         partial.replace(file)
     return _read(file)
 

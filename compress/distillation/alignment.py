@@ -83,6 +83,21 @@ def take(values: Tensor, positions: Tensor, rows: int) -> Tensor:
     return values.transpose(1, 2)[batch, places].permute(0, 3, 2, 1)[batch, places].permute(0, 2, 3, 1)
 
 
+def to_front(values: Tensor, mask: Tensor, rows: int) -> Tensor:
+    """Bring what was padded in front of the tokens to the form with padding behind them, which positions count in.
+
+    Args:
+        values: (B, T, H), or (B, heads, T, T) where `rows` is 2; of a whole sentence where it is 0, as it stays.
+        mask: (B, T) attention mask, on the same device or not.
+        rows: as `Signal.rows`.
+    """
+    first = mask.to(values.device).argmax(1)
+    if rows == 0 or not bool(first.any()):
+        return values
+    length = mask.shape[1]
+    return take(values, (torch.arange(length, device=values.device) + first[:, None]) % length, rows)
+
+
 def _spans(part: TransferPart, reader: Artifact, who: str) -> list[list[Span]]:
     tokenizer, task, data = reader.tokenizer, reader.task, part.data
     by_word = task.kind == "tokens" and "tokens" in data.column_names

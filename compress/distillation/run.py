@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compress.distillation.alignment import NOWHERE, align_tokens
+from compress.distillation.alignment import NOWHERE, align_tokens, to_front
 from compress.distillation.answers import Answers
 from compress.distillation.ensemble import Ensemble, Order
 from compress.distillation.objective import ANSWER, POSITIONS, DistillationObjective, Part, compared
@@ -205,7 +205,13 @@ def _live(
     orders = _orders(teachers, student)
 
     def answer(batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        found = [ask(batch) for ask, batch in zip(asked, batches, strict=True)]
+        found = [
+            {
+                signal: to_front(value, batch["attention_mask"], signal.rows)
+                for signal, value in ask(batch).items()
+            }
+            for ask, batch in zip(asked, batches, strict=True)
+        ]
         said = [each.pop(model.answer) for each, model in zip(found, models, strict=True)]
         logits = [w * each[..., order] for w, each, order in zip(weights, said, orders, strict=True)]
         targets = {str(signal): value for signal, value in found[0].items()}
@@ -216,20 +222,21 @@ def _live(
 
 @dataclass(frozen=True)
 class _Positions:
-    """Where each token of the student stands in the teacher's."""
+    """Where each token of the student stands in the teacher's, padded as the student's tokens are."""
 
     rows: Sequence[NDArray[np.int32]]
+    side: str
 
     def __getitem__(self, index: int) -> Tensor:
         return torch.from_numpy(self.rows[index].astype(np.int64))
 
     def stack(self, examples: Sequence[Tensor]) -> Tensor:
-        return torch.nn.utils.rnn.pad_sequence(list(examples), batch_first=True, padding_value=NOWHERE)
+        return torch.nn.utils.rnn.pad_sequence(list(examples), True, NOWHERE, self.side)
 
 
 def _positions(parts: Sequence[TransferPart], teacher: Artifact, student: Artifact) -> _Positions:
     rows = [align_tokens(part, teacher, student) for part in parts]
-    return _Positions([row for each in rows for row in each])
+    return _Positions([row for each in rows for row in each], student.tokenizer.padding_side)
 
 
 def _parts(

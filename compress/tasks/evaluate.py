@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from compress.display import progress
 from compress.tasks.inputs import batches
 from compress.tasks.kind import Answers, Encoded, Labels, Scores
-from compress.tasks.language import Language
 from compress.tasks.ragged import Ragged, offsets_of
 from compress.tasks.task import Task
 
@@ -23,40 +22,15 @@ if TYPE_CHECKING:
     from compress.artifact import Artifact
 
 
-@overload
-def predict(
-    model: PreTrainedModel,
-    encoded: Sequence[dict[str, list[int]]],
-    tokenizer: PreTrainedTokenizerBase,
-    batch_size: int = 32,
-    bf16: bool = False,
-    title: str = "predict",
-    task: None = None,
-) -> NDArray[np.float32]: ...
-
-
-@overload
-def predict(
-    model: PreTrainedModel,
-    encoded: Sequence[dict[str, list[int]]],
-    tokenizer: PreTrainedTokenizerBase,
-    batch_size: int,
-    bf16: bool,
-    title: str,
-    task: Task,
-    labels: Labels | None = None,
-) -> Answers: ...
-
-
 @torch.inference_mode()
 def predict(
     model: PreTrainedModel,
     encoded: Sequence[dict[str, list[int]]],
     tokenizer: PreTrainedTokenizerBase,
+    task: Task,
     batch_size: int = 32,
     bf16: bool = False,
     title: str = "predict",
-    task: Task | None = None,
     labels: Labels | None = None,
 ) -> Answers:
     """Return the model's answers in the order of `encoded`, in eval mode, as float32.
@@ -65,11 +39,11 @@ def predict(
         model: where it is, there it runs.
         encoded: tokenized inputs of `encode`.
         tokenizer: pads them.
+        task: says what of the model's output is the answer.
         batch_size: inputs a forward pass.
         bf16: run matrix products in bfloat16 (autocast).
         title: what the progress bar says.
-        task: says what of the model's output is the answer; None: `logits` of whole inputs.
-        labels: of a language task, to keep only what its metrics read; see `Language.condense`.
+        labels: where they are given, only what metrics read of an answer is kept; see `Kind.condense`.
 
     Returns:
         (inputs, L) for whole inputs; for tokens a `Ragged` of (tokens, L) rows, without padding.
@@ -77,9 +51,7 @@ def predict(
     device = model.device
     training = model.training
     model.eval()
-    per_token = task is not None and task.per_token
-    rules = task.rules if task is not None and task.kind == "language" else None
-    assert rules is None or isinstance(rules, Language)
+    per_token, rules = task.per_token, task.rules
     # Tokens of all inputs, one after the other; a whole input counts as one.
     offsets = offsets_of([len(row["input_ids"]) if per_token else 1 for row in encoded])
     out: NDArray[np.float32] | None = None
@@ -87,11 +59,10 @@ def predict(
         for indices, batch in batches(encoded, tokenizer, batch_size):
             inputs = {name: value.to(device) for name, value in batch.items()}
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                output = model(**inputs)
-                answer = output.logits if task is None else task.answer(output, inputs)
+                answer = task.answer(model(**inputs), inputs)
             rows = answer.float().cpu()
             rows = rows[batch["attention_mask"].bool()] if per_token else rows
-            if rules is not None and labels is not None:
+            if labels is not None:
                 rows = rules.condense(rows, torch.from_numpy(np.concatenate([labels[i] for i in indices])))
             if out is None:
                 out = np.empty((offsets[-1], rows.shape[-1]), np.float32)
@@ -114,8 +85,8 @@ def score(
     title: str = "evaluate",
 ) -> Scores:
     """Score a model on an encoded split; arguments as for `predict`."""
-    labels = encoded.labels if task.kind == "language" else None
-    answers = predict(model, encoded.inputs, tokenizer, batch_size, bf16, title, task, labels)
+    labels = encoded.labels if task.rules.condenses else None
+    answers = predict(model, encoded.inputs, tokenizer, task, batch_size, bf16, title, labels)
     return task.metrics(answers, encoded.targets)
 
 

@@ -48,6 +48,7 @@ class Kind(ABC):
         auto_class: transformers' class that builds or loads the model.
         per_token: whether there is an answer for every token.
         labels_per_token: whether there is a label for every token.
+        condenses: whether answers are too large to keep and `condense` makes them smaller.
         outputs_per_token: whether the model's outputs have a row for every token, though the answer may not.
     """
 
@@ -55,6 +56,7 @@ class Kind(ABC):
     per_token: ClassVar[bool] = False
     labels_per_token: ClassVar[bool] = False
     outputs_per_token: ClassVar[bool] = False
+    condenses: ClassVar[bool] = False
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -101,6 +103,10 @@ class Kind(ABC):
     def from_outputs(self, outputs: Answers) -> Answers:
         """Return what the outputs of an exported file say, by input, as `answer` does for a model's output."""
         return outputs
+
+    def condense(self, rows: Tensor, labels: Tensor) -> Tensor:
+        """Return what `metrics` reads of answers (tokens, L), given their labels (tokens,); see `condenses`."""
+        return rows
 
     @abstractmethod
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:

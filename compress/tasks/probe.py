@@ -66,4 +66,4 @@ def probe(artifact: Artifact, data: TextData, max_length: int = 128) -> Scores:
 def _vectors(artifact: Artifact, split: datasets.Dataset, max_length: int) -> NDArray[np.float32]:
     task = Task(kind="embedding", max_length=max_length)
     inputs = task.encode(split, artifact.tokenizer).inputs
-    return np.asarray(predict(artifact.model, inputs, artifact.tokenizer, 32, False, "vectors", task))
+    return np.asarray(predict(artifact.model, inputs, artifact.tokenizer, task, title="vectors"))
