@@ -51,7 +51,7 @@ def cache(tmp_path, monkeypatch):
 def aligned(data, teacher, student, task=TASK):
     part = TransferPart(data, repr(data[0]))
     readers = (SimpleNamespace(tokenizer=tokenizer, task=task) for tokenizer in (teacher, student))
-    return align_tokens(part, *readers)[0].tolist()
+    return align_tokens([part], *readers)[0].tolist()
 
 
 def test_one_tokenizer_aligns_with_itself():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from compress.data.texts import COLUMNS as TEXTS
 from compress.distillation.transfer import TransferPart, tokenized
@@ -14,7 +17,6 @@ from compress.errors import InputError
 
 if TYPE_CHECKING:
     import datasets
-    from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
     from compress.artifact import Artifact
@@ -27,33 +29,42 @@ Span = tuple[int, int, int]
 _SENTENCES = ("classification", "regression", "multilabel")
 
 
-def align_tokens(part: TransferPart, teacher: Artifact, student: Artifact) -> list[NDArray[np.int32]]:
+@dataclass(frozen=True)
+class Positions:
+    """Where each token of the student stands in the teacher's, a column of the examples.
+
+    Args:
+        rows: for each input (student's tokens,) int32, `NOWHERE` for a token without counterpart.
+        side: on which the student's tokens are padded.
+    """
+
+    rows: Sequence[NDArray[np.int32]]
+    side: str
+
+    def __getitem__(self, index: int) -> Tensor:
+        return torch.from_numpy(self.rows[index].astype(np.int64))
+
+    def stack(self, rows: Sequence[Tensor]) -> Tensor:
+        """Return (B, longest) int64, `NOWHERE` on padding."""
+        return torch.nn.utils.rnn.pad_sequence(list(rows), True, NOWHERE, self.side)
+
+
+def align_tokens(parts: Sequence[TransferPart], teacher: Artifact, student: Artifact) -> Positions:
     """Find for each token of the student the teacher's token with the same characters, white space aside.
 
     Both read the same text, each in its own pieces. The first special token of one answers to the first of the
     other, and so does the last.
 
     Args:
-        part: the text.
+        parts: the text.
         teacher: its tokenizer and task are read.
         student: the same.
-
-    Returns:
-        For each input the teacher's positions (student's tokens,), `NOWHERE` for a token without counterpart.
 
     Raises:
         InputError: a tokenizer cannot say where its pieces come from, or too few pieces have a counterpart.
     """
-    ours = tokenized(part, student.tokenizer, student.task)
-    theirs = tokenized(part, teacher.tokenizer, teacher.task)
-    if ours.folder == theirs.folder:  # one tokenizer
-        return [np.arange(length, dtype=np.int32) for length in ours.lengths]
-    found = []
-    for wanted, given in zip(_spans(part, teacher, "teacher"), _spans(part, student, "student"), strict=True):
-        places = {span: index for index, span in enumerate(wanted)}
-        found.append(np.array([places.get(span, NOWHERE) for span in given], dtype=np.int32))
-    matched = sum(int((row != NOWHERE).sum()) for row in found)
-    total = sum(map(len, found))
+    rows = [row for part in parts for row in _aligned(part, teacher, student)]
+    matched, total = sum(int((row != NOWHERE).sum()) for row in rows), sum(map(len, rows))
     if matched < FEWEST * total:
         raise InputError(
             f"teacher and student split text differently: {matched / max(total, 1):.0%} of the student's tokens "
@@ -62,7 +73,18 @@ def align_tokens(part: TransferPart, teacher: Artifact, student: Artifact) -> li
             remedy="Match `sentence` and the logits, which need no tokens in common, or take a student with the "
             "teacher's tokenizer.",
         )
-    return found
+    return Positions(rows, student.tokenizer.padding_side)
+
+
+def _aligned(part: TransferPart, teacher: Artifact, student: Artifact) -> Iterator[NDArray[np.int32]]:
+    ours = tokenized(part, student.tokenizer, student.task)
+    theirs = tokenized(part, teacher.tokenizer, teacher.task)
+    if ours.folder == theirs.folder:  # one tokenizer
+        yield from (np.arange(length, dtype=np.int32) for length in ours.lengths)
+        return
+    for wanted, given in zip(_spans(part, teacher, "teacher"), _spans(part, student, "student"), strict=True):
+        places = {span: index for index, span in enumerate(wanted)}
+        yield np.array([places.get(span, NOWHERE) for span in given], dtype=np.int32)
 
 
 def take(values: Tensor, positions: Tensor, rows: int) -> Tensor:

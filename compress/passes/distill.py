@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 from compress.data.augmentation import AnyAugmentation
 from compress.distillation.objectives import Match
 from compress.distillation.schedule import Schedule, ends
-from compress.errors import CompressError, InputError
+from compress.errors import CompressError
 from compress.passes.base import Context, ModelPlan
 from compress.passes.finetune import task_of
 from compress.tasks.labels import match_labels
@@ -205,22 +205,22 @@ class Distill(TrainingPass):
         from compress.artifact import load
         from compress.distillation.run import Matching, distil
         from compress.distillation.student import make_student
+        from compress.distillation.teachers import Teachers
 
         assert context.data is not None
         if self.teacher is not None and artifact.manifest.task is None:
             assert context.input_folder is not None
             artifact = load(context.input_folder, task_of(context.data, self.max_length))
-        task = artifact.task
-        teachers = [self._teacher(name, artifact, context) for name in (self.teacher, *self.teachers)]
+        names = (self.teacher, *self.teachers)
+        members = [self._teacher(name, artifact, context) for name in names]
+        teachers = Teachers(members, self._weights(members, context.data))
         student = artifact if self.student is None else make_student(self.student, artifact)
         data = context.data.aligned(student.task)
-        weights = self._weights(teachers, context.data.aligned(task))
         matching = Matching(self.logits, self.kd_weight, self.temperature, self.match)
-        more = self._more_text(data, context)
-        distil(student, teachers, weights, data, more, matching, self, context, self.cache)
-        for name, weight in zip((self.teacher, *self.teachers), weights, strict=True):
+        distil(student, teachers, data, self._more_text(data, context), matching, self, context, self.cache)
+        for name, weight in zip(names, teachers.weights, strict=True):
             who = name or artifact.manifest.source or "the model that came in"
-            context.notes.append(f"teacher: {who}" + (f" ({weight:.0%})" if len(weights) > 1 else ""))
+            context.notes.append(f"teacher: {who}" + (f" ({weight:.0%})" if self.teachers else ""))
         return student
 
     def _more_text(self, data: TextData, context: Context) -> list[TransferPart]:
@@ -238,31 +238,16 @@ class Distill(TrainingPass):
             context.notes.extend(texts.notes)
         return [TransferPart(texts.data, texts.fingerprint) for texts in found]
 
-    def _weights(self, teachers: Sequence[Teacher | Answers], data: TextData) -> list[float]:
+    def _weights(self, members: Sequence[Teacher | Answers], data: TextData) -> list[float]:
         """Return what each teacher's logits count; the weights add up to 1."""
-        from compress.distillation.ensemble import weights_of
-        from compress.distillation.teacher import Teacher
-        from compress.tasks.evaluate import evaluate
+        from compress.distillation.teachers import dev_weights
 
         given = self.teacher_weights
         if isinstance(given, tuple):
             return [each / sum(given) for each in given]
-        if given == "equal" or len(teachers) == 1:
-            return [1 / len(teachers)] * len(teachers)
-        scores = []
-        for each in teachers:
-            if not isinstance(each, Teacher):
-                raise InputError(
-                    "teacher_weights: dev wants teachers that are models",
-                    place="teacher_weights",
-                    remedy="Give numbers, or equal.",
-                )
-            metrics = evaluate(
-                each.artifact, data.aligned(each.artifact.task).validation, "score of a teacher"
-            )
-            name = each.artifact.task.main_metric
-            scores.append(metrics[name] / (100 if each.artifact.task.labels else 1))
-        return weights_of(scores)
+        if given == "dev" and len(members) > 1:
+            return dev_weights(members, data)
+        return [1 / len(members)] * len(members)
 
     def _teacher(self, name: str | None, artifact: Artifact, context: Context) -> Teacher | Answers:
         from compress.artifact import content_hash, load

@@ -1,0 +1,77 @@
+"""The objectives inside the models, built for a teacher and a student and begun from a few examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from compress.distillation.objective import Part, compared
+from compress.distillation.objectives.base import Inside
+from compress.distillation.signals import Signal, answering, layer_list
+from compress.distillation.teachers import TEACHER_INPUTS, Teachers
+from compress.training.examples import Collator, Examples
+
+if TYPE_CHECKING:
+    from compress.artifact import Artifact
+    from compress.training.trainer import LiveTeacher
+
+_FIRST = 64  # examples that the projections begin from
+
+
+def signals_wanted(inside: Sequence[Inside], teachers: Teachers, student: Artifact) -> set[Signal]:
+    """Return the first teacher's signals that are to be matched.
+
+    Raises:
+        InputError: it is no model, or a layer is out of range.
+    """
+    return {pair.teacher for each in inside for pair in each.pairs(*_depths(teachers, student))}
+
+
+def build_parts(
+    inside: Sequence[Inside],
+    teachers: Teachers,
+    student: Artifact,
+    examples: Examples,
+    live: LiveTeacher | None,
+    seed: int,
+) -> list[Part]:
+    """Build the objectives, their projections begun from a few examples.
+
+    Args:
+        inside: what is to be matched.
+        teachers: the first one is.
+        student: as it is before the training.
+        examples: with the teacher's columns.
+        live: where the teachers answer during the training.
+        seed: of the choice of the examples.
+
+    Raises:
+        InputError: signals cannot be compared.
+    """
+    if not inside:
+        return []
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(examples), generator=generator)[:_FIRST].tolist()
+    collate = Collator(student.tokenizer, student.task.labels_per_token, examples.targets)
+    batch = collate([examples[index] for index in chosen])
+    targets = batch.pop("targets")
+    del batch["labels"]
+    if live is not None:
+        targets |= live(targets.pop(TEACHER_INPUTS))
+    pairs = [each.pairs(*_depths(teachers, student)) for each in inside]
+    with answering(student, {pair.student for some in pairs for pair in some}, bf16=False) as ask:
+        shown = ask(batch)
+    built = []
+    for options, some in zip(inside, pairs, strict=True):
+        theirs = [tuple(targets[str(pair.teacher)].shape) for pair in some]
+        ours = [tuple(shown[pair.student].shape) for pair in some]
+        part = Part(options, some, options.build(theirs, ours))
+        part.loss.fit(*compared(part, targets, shown))
+        built.append(part)
+    return built
+
+
+def _depths(teachers: Teachers, student: Artifact) -> tuple[int, int]:
+    return len(layer_list(teachers.first.artifact.model)), len(layer_list(student.model))
