@@ -43,7 +43,10 @@ Adapter = Annotated[
     ),
 ]
 LabelSmoothing = Annotated[float | None, field(Distill, "label_smoothing")]
-Track = Annotated[list[str] | None, field(Distill, "track")]
+Track = Annotated[
+    list[str] | None,
+    typer.Option("--track", metavar="WHERE", help="Log losses to tensorboard or wandb. May be repeated."),
+]
 
 
 def finetune(
@@ -113,9 +116,14 @@ def distill(
     data: Data = None,
     task: Kind = None,
     logits: Annotated[Literal["kl", "mse"] | None, field(Distill, "logits")] = None,
-    temperature: Annotated[float | None, typer.Option(help="T, softens both distributions.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="T, softens both distributions.", show_default="2")
+    ] = None,
     kd_weight: Annotated[
-        float | None, typer.Option(help="Weight of the teacher's term, 0 to 1; the labels get the rest.")
+        float | None,
+        typer.Option(
+            help="Weight of the teacher's term, 0 to 1; the labels get the rest.", show_default="0.5"
+        ),
     ] = None,
     match: Annotated[
         list[str] | None,

@@ -113,6 +113,13 @@ class Distill(TrainingPass):
                 f"{len(weights)} teacher_weights for {1 + len(self.teachers)} teachers",
                 "Give one number above 0 for each, the first teacher's first.",
             )
+        if self.unlabelled is not None:
+            from compress.data.local import looks_like_path
+
+            if looks_like_path(self.unlabelled) and not Path(self.unlabelled).expanduser().exists():
+                plan.refuse(
+                    f"unlabelled: there is no {self.unlabelled}", "Give a file, a folder or a data set."
+                )
         try:
             depth = self._check_student(plan) if self.student is not None else None
             for name in filter(None, (self.teacher, *self.teachers)):
@@ -139,6 +146,8 @@ class Distill(TrainingPass):
                     f"nothing inside {name} can be matched",
                     "Put a model first among the teachers, or leave match out.",
                 )
+            if name != RATINGS and not Path(name).is_file():
+                plan.refuse(f"there is no file {name}", "Give a file of the teacher's answers, or a model.")
             if plan.task is not None and plan.task.kind not in _BY_TEXT:
                 plan.refuse(
                     f"{name} holds an answer for a text, the task is {plan.task.kind}", "Give a model."
@@ -196,7 +205,8 @@ class Distill(TrainingPass):
         """Return the files of answers and of text."""
         from compress.distillation.answers import is_answers_file
 
-        given = [Path(name) for name in filter(None, (self.teacher, *self.teachers)) if is_answers_file(name)]
+        names = filter(None, (self.teacher, *self.teachers))
+        given = [Path(name) for name in names if is_answers_file(name)]
         more = Path(self.unlabelled) if self.unlabelled else None
         return (*given, *([more] if more is not None and more.is_file() else []))
 
