@@ -26,6 +26,8 @@ def test_products_equal_the_whole_product_for_any_width():
 class _Squares(nn.Module):
     """A model whose Jacobian differs from token to token."""
 
+    base_model = None  # it answers itself
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.linear = nn.Linear(width, 3)
