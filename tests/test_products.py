@@ -26,7 +26,8 @@ def test_products_equal_the_whole_product_for_any_width():
 class _Squares(nn.Module):
     """A model whose Jacobian differs from token to token."""
 
-    base_model = None  # it answers itself
+    base_model = None  # it answers itself, with one number
+    config = SimpleNamespace(num_labels=1)
 
     def __init__(self, width: int) -> None:
         super().__init__()
