@@ -8,14 +8,11 @@ from bench.distillation.report import difference_interval, table
 from bench.distillation.rows import ROWS, SETTINGS
 from compress.passes.distill import Distill
 
-TRUTH = np.tile([0.0, 1.0], 100).astype(np.float32)
 
-
-def cell(wrong, seed=0):
+def cell(wrong):
     """Two hundred answers, the given share of them wrong, spread evenly."""
-    flipped = (np.arange(200) + seed) % round(1 / wrong) == 0 if wrong else np.zeros(200, bool)
-    said = np.where(flipped, 1 - TRUTH, TRUTH)
-    return Cell(np.stack([1 - said, said], -1).astype(np.float32), TRUTH, 60)
+    flipped = np.arange(200) % round(1 / wrong) == 0 if wrong else np.zeros(200, bool)
+    return Cell(np.stack([~flipped, np.ones(200)], -1).astype(np.float64), 60)
 
 
 def test_the_interval_is_paired_and_of_means_over_seeds():
@@ -29,9 +26,9 @@ def test_the_interval_is_paired_and_of_means_over_seeds():
 
 
 def test_correlations_are_resampled_alike():
-    numbers = np.arange(100, dtype=np.float32)
-    noisy = numbers + np.random.default_rng(0).normal(0, 40, 100).astype(np.float32)
-    right, worse = (Cell(values[:, None], numbers, 60) for values in (numbers, noisy))
+    numbers = np.arange(100.0)
+    noisy = numbers + np.random.default_rng(0).normal(0, 40, 100)
+    right, worse = (Cell(np.stack([values, numbers], -1), 60) for values in (numbers, noisy))
     low, high = difference_interval([right], [worse], "spearman")
     assert 0 < low < high < 1
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bench.distillation.rows import ROWS, SETTINGS, Row, Setting
 from compress import api
 from compress.artifact import content_hash, load
+from compress.benchmark.statistics import ratio, ratio_resamples, spearman, spearman_resamples
 from compress.data import load_data
 from compress.data.config import DataConfig
 from compress.display import say
@@ -20,21 +21,20 @@ from compress.passes.distill import Distill
 from compress.passes.finetune import Finetune
 from compress.pipeline import Step
 from compress.tasks.evaluate import predict
-from compress.tasks.inputs import encode
+from compress.tasks.kind import Counted
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One trained model's answers.
+    """How one trained model did on the test set.
 
     Attributes:
-        answers: (test rows, labels) float32 logits.
-        targets: (test rows,) class ids or numbers.
+        rows: (test rows, 2) float64: what was right and out of how much, whose sums' ratio is the metric; or, where
+            that is a correlation, answer and target.
         seconds: of training, the teachers' answers included where they were not there.
     """
 
-    answers: NDArray[np.float32]
-    targets: NDArray[np.float32]
+    rows: NDArray[np.float64]
     seconds: float
 
 
@@ -118,30 +118,37 @@ def _answered(folder: Path, setting: Setting, file: Path, seconds: float) -> Cel
     """Answer the test set and keep that; the model itself is no longer needed."""
     if not file.exists():
         artifact = load(folder)
-        test = load_data(DataConfig(source=setting.data)).aligned(artifact.task).test
-        encoded = encode(test, artifact.tokenizer, artifact.task)
-        answers = predict(artifact.model, encoded, artifact.tokenizer, artifact.task)
+        task = artifact.task
+        test = load_data(DataConfig(source=setting.data)).aligned(task).test
+        encoded = task.encode(test, artifact.tokenizer)
+        answers = predict(artifact.model, encoded.inputs, artifact.tokenizer, task)
+        if isinstance(task.rules, Counted):
+            rows = task.rules.ratio(answers, encoded.targets)
+        else:
+            said, true = np.asarray(answers), np.asarray(encoded.targets, np.float64)
+            right = said.reshape(-1) if task.kind == "regression" else said.argmax(-1) == true
+            rows = np.stack([right, true if task.kind == "regression" else np.ones_like(true)], -1)
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(".tmp.npz")
-        np.savez(
-            partial,
-            answers=np.asarray(answers),
-            targets=np.asarray(test["label"], np.float32),
-            seconds=seconds,
-        )
+        np.savez(partial, rows=rows.astype(np.float64), seconds=seconds)
         partial.replace(file)
     return _read(file)
 
 
 def _read(file: Path) -> Cell:
     with np.load(file, allow_pickle=False) as stored:
-        return Cell(stored["answers"], stored["targets"], float(stored["seconds"]))
+        return Cell(stored["rows"], float(stored["seconds"]))
 
 
 def score(found: Cell, metric: str) -> float:
     """Return the accuracy in percent, or Spearman's correlation."""
     if metric == "accuracy":
-        return 100 * float((found.answers.argmax(-1) == found.targets).mean())
-    from scipy.stats import spearmanr
+        return 100 * float(ratio(found.rows))
+    return float(spearman(found.rows[:, 0], found.rows[:, 1]))
 
-    return float(spearmanr(found.answers.reshape(-1), found.targets).statistic)
+
+def resamples(found: Cell, metric: str, count: int) -> NDArray[np.float64]:
+    """Return the score on bootstrap samples of the test rows, the same rows for every model."""
+    if metric == "accuracy":
+        return 100 * ratio_resamples(found.rows, 0, count)
+    return spearman_resamples(found.rows[:, 0], found.rows[:, 1], 0, count)

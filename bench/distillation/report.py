@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bench.distillation.cells import Cell, score
+from bench.distillation.cells import Cell, resamples, score
 from bench.distillation.rows import ROWS, SETTINGS
-from compress.benchmark.statistics import percentile_interval, spearman_resamples
+from compress.benchmark.statistics import percentile_interval
 
 _RESAMPLES = 2_000
 BASELINE = "labels"
@@ -52,35 +51,10 @@ def table(found: Found, teachers: dict[tuple[str, str], Cell]) -> list[str]:
 
 def difference_interval(cells: Sequence[Cell], base: Sequence[Cell], metric: str) -> tuple[float, float]:
     """Return the 95% interval of the difference of two rows' means over seeds, by a paired bootstrap over test rows."""
-    if metric == "accuracy":
-        differences = _right(cells) - _right(base)
-        generator = np.random.default_rng(0)
-        drawn = generator.integers(0, len(differences), (_RESAMPLES, len(differences)))
-        resampled: NDArray[np.float64] = 100 * differences[drawn].mean(-1)
-    else:
-        resampled = _correlations(cells) - _correlations(base)
-    interval = percentile_interval(resampled)
-    return interval[0], interval[1]
-
-
-def _right(cells: Sequence[Cell]) -> NDArray[np.float64]:
-    """Share of the seeds that answer each test row right."""
-    rows: NDArray[np.float64] = np.mean(
-        [cell.answers.argmax(-1) == cell.targets for cell in cells], axis=0, dtype=np.float64
-    )
-    return rows
-
-
-def _correlations(cells: Sequence[Cell]) -> NDArray[np.float64]:
-    """The same resamples of the test rows for all: seed 0."""
-    each = [
-        spearman_resamples(
-            cell.answers.reshape(-1).astype(np.float64), cell.targets.astype(np.float64), 0, _RESAMPLES
-        )
-        for cell in cells
+    means = [
+        np.mean([resamples(cell, metric, _RESAMPLES) for cell in each], axis=0) for each in (cells, base)
     ]
-    mean: NDArray[np.float64] = np.mean(each, axis=0)
-    return mean
+    return percentile_interval(means[0] - means[1])
 
 
 def _shown(value: float, metric: str, signed: bool = False) -> str:

@@ -55,6 +55,9 @@ SETTINGS = {
     "reuters-r8": Setting(
         "reuters-r8", 128, {"l6": Teacher("minilm-l6", 2, 5e-5)}, {"3 layers": ("l6", "teacher:3")}
     ),
+    "brown-pos": Setting(
+        "brown-pos", 64, {"l6": Teacher("minilm-l6", 2, 1e-4)}, {"3 layers": ("l6", "teacher:3")}
+    ),
 }
 
 
