@@ -42,7 +42,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def distilled(folder, name="work", data=None, model=None, **options):
+def distilled(folder, name="work", data=None, model=None, device="cpu", **options):
     """Run the pass on the teacher, or on `model` with a teacher of its own; return the student's weights and notes."""
     artifact = tiny_artifact(model or tiny_model("bert"))
     context = Context(
@@ -52,7 +52,7 @@ def distilled(folder, name="work", data=None, model=None, **options):
     if "teacher" not in options:
         options.setdefault("student", "teacher:1")
     student = Distill(**(QUICK | options)).apply(artifact, context)
-    return student.model.state_dict(), context.notes
+    return student.model.to("cpu").state_dict(), context.notes
 
 
 def same(one, other):
@@ -78,6 +78,15 @@ def test_answers_during_training_teach_what_cached_ones_do(folder):
         live, _ = distilled(folder, f"{name}-live", match=match, cache=False)
         # What is inside is kept in bfloat16, three digits; Adam's first steps show a gradient's sign, not its size.
         assert distance(cached, live) < share * distance(cached, before), name
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("cache", [True, False])
+def test_a_gpu_learns_what_a_cpu_does(folder, cache):
+    before, _ = distilled(folder, "before", learning_rate=1e-12)
+    one, _ = distilled(folder, "cpu", match=EVERYTHING, cache=cache)
+    other, _ = distilled(folder, "cuda", match=EVERYTHING, cache=cache, device="cuda")
+    assert distance(one, other) < 0.1 * distance(one, before)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

@@ -60,6 +60,8 @@ def build_parts(
     del batch["labels"]
     if live is not None:
         targets |= live(targets.pop(TEACHER_INPUTS))
+    device = student.model.device
+    targets = {name: value.to(device) for name, value in targets.items()}
     pairs = [each.pairs(*_depths(teachers, student)) for each in inside]
     with answering(student, {pair.student for some in pairs for pair in some}, bf16=False) as ask:
         shown = ask(batch)
@@ -67,7 +69,7 @@ def build_parts(
     for options, some in zip(inside, pairs, strict=True):
         theirs = [tuple(targets[str(pair.teacher)].shape) for pair in some]
         ours = [tuple(shown[pair.student].shape) for pair in some]
-        part = Part(options, some, options.build(theirs, ours))
+        part = Part(options, some, options.build(theirs, ours).to(device))
         part.loss.fit(*compared(part, targets, shown))
         built.append(part)
     return built

@@ -68,6 +68,7 @@ def distil(
         InputError: a teacher's answers are broken or missing, labels differ, or signals cannot be compared.
     """
     task = student.task
+    student.model.to(context.device)  # type: ignore[arg-type]
     parts = [TransferPart(data.train, f"{data.fingerprint}/train"), *more]
     examples = examples_of(parts, student.tokenizer, task)
     inside = signals_wanted(matching.inside, teachers, student)

@@ -72,6 +72,7 @@ class ObjectiveTrainer(Trainer):
         self.objective: Objective = objective
         self.model_options = dict(model_options or {})
         super().__init__(**arguments)
+        self.objective.to(self.args.device)
         self.model_accepts_loss_kwargs = False  # our loss is a mean over the batch, not over labels
 
     def compute_loss(
@@ -265,7 +266,6 @@ def _arguments(options: TrainingPass, context: Context, task: Task) -> TrainingA
 @contextmanager
 def _along_with(model: PreTrainedModel, objective: Objective) -> Iterator[None]:
     """Make the objective's own parameters the model's for a while: optimizer, checkpoints and DDP then see them."""
-    objective.to(model.device)
     if not any(True for _ in objective.parameters()):
         yield
         return
