@@ -142,6 +142,13 @@ def test_the_teacher_labels_text_without_labels(folder):
     )
     assert not same(plain, more)
     assert any("12 of 12 unlabelled texts" in note for note in notes), notes
+    (folder / "again.txt").write_text("the film is very good\n")
+    sources = [str(folder / name) for name in ("more.txt", "again.txt")]
+    _, notes = distilled(folder, "two", unlabelled=sources)
+    assert [note for note in notes if "unlabelled texts" in note] == [
+        f"{sources[0]}: 12 of 12 unlabelled texts",
+        f"{sources[1]}: 1 of 1 unlabelled texts",
+    ]
     made, notes = distilled(folder, "made", augment=[{"method": "word-swap", "copies": 1}])
     assert not same(plain, made)
     assert any("word-swap" in note for note in notes), notes

@@ -134,7 +134,14 @@ def distill(
             "options: '{objective: hidden, layers: last}'. May be repeated.",
         ),
     ] = None,
-    unlabelled: Annotated[str | None, field(Distill, "unlabelled")] = None,
+    unlabelled: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--unlabelled",
+            metavar="D",
+            help="More text, of which only the teacher knows the answer. May be repeated.",
+        ),
+    ] = None,
     augment: Annotated[
         list[str] | None,
         typer.Option(

@@ -71,11 +71,18 @@ class Distill(TrainingPass):
         0.5, description="weight of the teacher's term; the labels get the rest; [1, 0.3] goes from 1 to 0.3"
     )
     match: tuple[Match, ...] = Field((), description="what to match inside the models")
-    unlabelled: str | None = Field(None, description="more text, of which only the teacher knows the answer")
+    unlabelled: tuple[str, ...] = Field(
+        (), description="more text, of which only the teacher knows the answer; one source or several"
+    )
     augment: tuple[AnyAugmentation, ...] = Field(
         (), description="new texts made of the training text, of which only the teacher knows the answer"
     )
     cache: bool = Field(True, description="keep the teacher's answers on disk; off: it answers at every step")
+
+    @field_validator("unlabelled", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
     @field_validator("temperature", "kd_weight")
     @classmethod
@@ -89,6 +96,8 @@ class Distill(TrainingPass):
 
     def check(self, plan: ModelPlan) -> None:
         """Refuse a missing or surplus teacher or student, labels that differ, layers that are not there."""
+        from compress.data.local import looks_like_path
+
         named = self.student is not None and not self.student.startswith(_MADE)
         if named:
             plan.quantized = False  # the model that comes in only answers; _check_student looks at the other
@@ -113,13 +122,9 @@ class Distill(TrainingPass):
                 f"{len(weights)} teacher_weights for {1 + len(self.teachers)} teachers",
                 "Give one number above 0 for each, the first teacher's first.",
             )
-        if self.unlabelled is not None:
-            from compress.data.local import looks_like_path
-
-            if looks_like_path(self.unlabelled) and not Path(self.unlabelled).expanduser().exists():
-                plan.refuse(
-                    f"unlabelled: there is no {self.unlabelled}", "Give a file, a folder or a data set."
-                )
+        for source in self.unlabelled:
+            if looks_like_path(source) and not Path(source).expanduser().exists():
+                plan.refuse(f"unlabelled: there is no {source}", "Give a file, a folder or a data set.")
         try:
             depth = self._check_student(plan) if self.student is not None else None
             for name in filter(None, (self.teacher, *self.teachers)):
@@ -207,8 +212,7 @@ class Distill(TrainingPass):
 
         names = filter(None, (self.teacher, *self.teachers))
         given = [Path(name) for name in names if is_answers_file(name)]
-        more = Path(self.unlabelled) if self.unlabelled else None
-        return (*given, *([more] if more is not None and more.is_file() else []))
+        return (*given, *(path for path in map(Path, self.unlabelled) if path.is_file()))
 
     def apply(self, artifact: Artifact, context: Context) -> Artifact:
         """Return the trained student."""
@@ -238,9 +242,7 @@ class Distill(TrainingPass):
         from compress.data.unlabelled import load_unlabelled
         from compress.distillation.transfer import TransferPart
 
-        found = []
-        if self.unlabelled is not None:
-            found.append(load_unlabelled(self.unlabelled, data.pair, data))
+        found = [load_unlabelled(source, data.pair, data) for source in self.unlabelled]
         if self.augment:
             key = f"{data.fingerprint}/train"
             found.append(augment(data.train, self.augment, context.seed, key, context.device))
