@@ -37,6 +37,8 @@ def main() -> None:
     )
     parser.add_argument("--data", nargs="+", choices=SETTINGS, default=list(SETTINGS), metavar="D")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
+    students = sorted({name for setting in SETTINGS.values() for name in setting.students})
+    parser.add_argument("--students", nargs="+", choices=students, default=students, metavar="S")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--finished", action="store_true", help="train nothing, write what is done")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "distillation")
@@ -47,6 +49,8 @@ def main() -> None:
     teachers: dict[tuple[str, str], Cell] = {}
     for data in options.data:
         for student, (teacher, _) in SETTINGS[data].students.items():
+            if student not in options.students:
+                continue
             for row in options.rows:
                 for seed in options.seeds:
                     if options.finished and not finished(data, student, row, seed, work):
