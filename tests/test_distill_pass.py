@@ -254,6 +254,8 @@ def test_what_cannot_work_is_refused_before_anything_runs(folder):
     assert "[3, 0]: the teacher has layers 0 to 2, the student 0 to 1" in checked(
         student="teacher:2", match=wrong
     )
+    wrong = [{"objective": "hidden", "layers": [[0, 3]]}]
+    assert "[0, 3]: the teacher has layers 0 to 2" in checked(teacher=str(folder / "teacher"), match=wrong)
     assert "there is no file none.csv" in checked(teacher="none.csv")
     assert "unlabelled: there is no none.txt" in checked(student="teacher:1", unlabelled="none.txt")
     assert "nothing inside" in checked(teacher=file, match=[{"objective": "hidden"}])

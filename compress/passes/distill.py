@@ -126,17 +126,16 @@ class Distill(TrainingPass):
             if looks_like_path(source) and not Path(source).expanduser().exists():
                 plan.refuse(f"unlabelled: there is no {source}", "Give a file, a folder or a data set.")
         try:
-            depth = self._check_student(plan) if self.student is not None else None
+            if self.student is not None:
+                self._check_student(plan)
             for name in filter(None, (self.teacher, *self.teachers)):
                 self._check_teacher(plan, name)
-            if depth is not None:
-                for each in self.match:
-                    each.pairs(*depth)
         except CompressError as error:
             plan.errors.append(f"{plan.place}: {error}")
 
     def _check_teacher(self, plan: ModelPlan, name: str) -> None:
-        from compress.artifact import read_manifest
+        from compress.architectures import layer_count_of
+        from compress.artifact import read_config, read_manifest
         from compress.distillation.answers import RATINGS, is_answers_file
         from compress.sources import resolve_model
 
@@ -160,14 +159,21 @@ class Distill(TrainingPass):
             if not self.cache:
                 plan.refuse(f"{name} cannot answer at every step", "Leave cache on.")
             return
-        task = read_manifest(resolve_model(name).path).task
+        folder = resolve_model(name).path
+        task = read_manifest(folder).task
+        if name == self.teacher and plan.config is not None:
+            self._check_layers(layer_count_of(read_config(folder)), layer_count_of(plan.config))
         if task is None:
             plan.refuse(f"{name} has no trained head", "Fine-tune it and give that folder.")
         elif plan.task is not None:
             match_labels(task.labels, plan.task.labels, f"teacher {name}")
 
-    def _check_student(self, plan: ModelPlan) -> tuple[int, int] | None:
-        """Check the student; return the layers of teacher and student where they are known."""
+    def _check_layers(self, teacher: int, student: int) -> None:
+        """Refuse what is to be matched of layers that are not there."""
+        for each in self.match:
+            each.pairs(teacher, student)
+
+    def _check_student(self, plan: ModelPlan) -> None:
         from compress.architectures import layer_count_of, set_layer_count
         from compress.artifact import read_config, read_manifest
         from compress.distillation.student import chosen_layers, layers_wanted, new_config
@@ -190,9 +196,8 @@ class Distill(TrainingPass):
             kept = chosen_layers(layers, layer_count_of(plan.config))
             plan.config = copy.deepcopy(plan.config)
             set_layer_count(plan.config, len(kept))
-        if teacher is None or plan.config is None:
-            return None
-        return layer_count_of(teacher), layer_count_of(plan.config)
+        if teacher is not None and plan.config is not None:
+            self._check_layers(layer_count_of(teacher), layer_count_of(plan.config))
 
     def model_names(self) -> tuple[str, ...]:
         """Return the students and teachers that are given by a model's name."""

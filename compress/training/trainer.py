@@ -84,9 +84,7 @@ class ObjectiveTrainer(Trainer):
     ) -> Any:
         """Return the loss, with the model's outputs where asked."""
         inputs = dict(inputs)
-        labels, targets = inputs.pop("labels"), dict(inputs.pop("targets"))
-        if self.teacher is not None:
-            targets |= self.teacher(targets.pop("teacher_inputs"))
+        labels, targets = inputs.pop("labels"), inputs.pop("targets")
         done = self.state.global_step / max(self.state.max_steps, 1)
 
         def once() -> tuple[Tensor, Tensor, Any]:
@@ -105,6 +103,10 @@ class ObjectiveTrainer(Trainer):
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
         """Run a step forwards and backwards; where asked, once more on embeddings moved against the model."""
+        inputs = self._prepare_inputs(inputs)
+        if self.teacher is not None:
+            targets = dict(inputs["targets"])
+            inputs = {**inputs, "targets": targets | self.teacher(targets.pop("teacher_inputs"))}
         loss: Tensor = super().training_step(model, dict(inputs), num_items_in_batch)
         if self.options.adversarial:
             assert isinstance(self.model, PreTrainedModel)
