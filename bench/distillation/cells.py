@@ -108,7 +108,7 @@ def _options(setting: Setting, row: Row, first: str, student: str, folders: dict
     return Distill(
         student=student,
         teachers=others if row.ensemble else (),
-        unlabelled=(setting.unlabelled or ()) if row.unlabelled else (),
+        unlabelled=setting.unlabelled if row.unlabelled else (),
         epochs=row.epochs,
         **{"learning_rate": 1e-4, "batch_size": 32, "dropout": 0, **row.options},
     )

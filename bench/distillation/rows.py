@@ -32,7 +32,7 @@ class Setting:
     max_length: int
     teachers: dict[str, Teacher]
     students: dict[str, tuple[str, str]]
-    unlabelled: str | None = None
+    unlabelled: tuple[str, ...] = ()
     metric: str = "accuracy"
 
 
@@ -43,7 +43,7 @@ SETTINGS = {
         64,
         {"l6": L6, "mpnet": Teacher("mpnet-base", 1, 3e-5)},
         {"3 layers": ("l6", "teacher:3"), "6 layers": ("mpnet", "minilm-l6")},
-        "movie-reviews/unlabelled",
+        ("movie-reviews/unlabelled", "brown-pos"),
     ),
     "stsb": Setting(
         "stsb",
@@ -97,4 +97,10 @@ ROWS = {
         "+ hidden states and unlabelled text", {"kd_weight": 0.9, "match": [HIDDEN]}, unlabelled=True
     ),
     "ensemble": Row("+ second teacher", {"kd_weight": 0.9}, ensemble=True),
+    "all": Row(
+        "all together: second teacher, hidden states, unlabelled text",
+        {"kd_weight": 0.9, "match": [HIDDEN], "learning_rate": 2e-4},
+        unlabelled=True,
+        ensemble=True,
+    ),
 }
