@@ -45,5 +45,6 @@ def test_the_table_has_a_line_a_row_with_its_difference():
 def test_every_row_is_a_distillation_that_can_be_asked_for():
     for row in ROWS.values():
         assert Distill(student="teacher:3", epochs=row.epochs, **row.options)
+        assert row.general is None or Distill(**row.general)
     for setting in SETTINGS.values():
         assert {teacher for teacher, _ in setting.students.values()} <= set(setting.teachers)

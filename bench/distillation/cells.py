@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,13 +62,14 @@ def cell(data: str, student: str, row: str, seed: int, work: Path) -> Cell:
     setting, (teacher, _) = SETTINGS[data], SETTINGS[data].students[student]
     for name in _teachers(setting, student, ROWS[row]):
         teacher_cell(setting, name, work)
-    options, file = _cell(data, student, row, seed, work)
+    passes, file = _cell(data, student, row, seed, work)
     if not file.exists():
         say(f"{data}, {student} of {teacher}, {ROWS[row].title}, seed {seed}")
         out = work / "students" / file.stem
+        steps = [Step(each, out.with_name(f"{out.name}-{number}")) for number, each in enumerate(passes)]
         start = time.monotonic()
-        api.apply([Step(options, out)], _folder(setting, teacher, work), DataConfig(source=data), seed)
-        return _answered(out, setting, file, time.monotonic() - start)
+        api.apply(steps, _folder(setting, teacher, work), DataConfig(source=data), seed)
+        return _answered(steps[-1].folder, setting, file, time.monotonic() - start)
     return _read(file)
 
 
@@ -81,37 +83,47 @@ def finished(data: str, student: str, row: str, seed: int, work: Path) -> bool:
     return made and _cell(data, student, row, seed, work)[1].exists()
 
 
-def _cell(data: str, student: str, row: str, seed: int, work: Path) -> tuple[Distill, Path]:
+def _cell(data: str, student: str, row: str, seed: int, work: Path) -> tuple[list[Distill], Path]:
     """Return what a cell is trained with, and where its answers are kept."""
     setting = SETTINGS[data]
-    first, start_from = setting.students[student]
     folders = {name: _folder(setting, name, work) for name in _teachers(setting, student, ROWS[row])}
-    options = _options(setting, ROWS[row], first, start_from, folders)
-    written = options.model_dump(mode="json", exclude={"teachers"}, exclude_defaults=True)
+    passes = _passes(setting, ROWS[row], student, folders)
+    written = [
+        each.model_dump(mode="json", exclude={"teacher", "teachers"}, exclude_defaults=True)
+        for each in passes
+    ]
     key = hash_json([written, [content_hash(path) for path in folders.values()], seed])
-    name = f"{data}-{student.replace(' ', '')}-{first}-{row}-{seed}-{key[:8]}.npz"
-    return options, work / "cells" / name
+    name = f"{data}-{student.replace(' ', '')}-{setting.students[student][0]}-{row}-{seed}-{key[:8]}.npz"
+    return passes, work / "cells" / name
 
 
 def _teachers(setting: Setting, student: str, row: Row) -> list[str]:
     """Return the names of a cell's teachers, the first one first."""
     first = setting.students[student][0]
-    return [first, *(name for name in setting.teachers if name != first and row.ensemble)]
+    joins = set(setting.teachers) if row.ensemble else {setting.strongest} if row.general else set()
+    return [first, *(name for name in setting.teachers if name != first and name in joins)]
 
 
 def _folder(setting: Setting, teacher: str, work: Path) -> Path:
     return work / "teachers" / f"{setting.data}-{teacher}"
 
 
-def _options(setting: Setting, row: Row, first: str, student: str, folders: dict[str, Path]) -> Distill:
+def _passes(setting: Setting, row: Row, student: str, folders: dict[str, Path]) -> list[Distill]:
+    """Return the distillations of a row: its own, after a general one where there is such."""
+    first, start = setting.students[student]
+    alike = {"learning_rate": 1e-4, "batch_size": 32, "dropout": 0}
     others = tuple(str(folder) for name, folder in folders.items() if name != first)
-    return Distill(
-        student=student,
-        teachers=others if row.ensemble else (),
-        unlabelled=setting.unlabelled if row.unlabelled else (),
-        epochs=row.epochs,
-        **{"learning_rate": 1e-4, "batch_size": 32, "dropout": 0, **row.options},
-    )
+    own: dict[str, Any] = {
+        "student": start,
+        "teachers": others if row.ensemble else (),
+        "unlabelled": setting.unlabelled if row.unlabelled else (),
+        "epochs": row.epochs,
+        **row.options,
+    }
+    if row.general is None:
+        return [Distill(**(alike | own))]
+    own |= {"student": None, "teacher": str(folders[setting.strongest])}
+    return [Distill(**(alike | {"student": start} | row.general)), Distill(**(alike | own))]
 
 
 def _answered(folder: Path, setting: Setting, file: Path, seconds: float) -> Cell:

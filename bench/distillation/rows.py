@@ -25,6 +25,7 @@ class Setting:
         teachers: by short name.
         students: by short name: where each begins, as `Distill.student` has it, and whose it is.
         unlabelled: more text of the kind, where there is any.
+        strongest: the teacher that knows most.
         metric: what is compared.
     """
 
@@ -33,6 +34,7 @@ class Setting:
     teachers: dict[str, Teacher]
     students: dict[str, tuple[str, str]]
     unlabelled: tuple[str, ...] = ()
+    strongest: str = "l6"
     metric: str = "accuracy"
 
 
@@ -43,13 +45,15 @@ SETTINGS = {
         64,
         {"l6": L6, "mpnet": Teacher("mpnet-base", 1, 3e-5)},
         {"3 layers": ("l6", "teacher:3"), "6 layers": ("mpnet", "minilm-l6")},
-        ("movie-reviews/unlabelled", "brown-pos"),
+        ("movie-reviews/unlabelled",),
+        "mpnet",
     ),
     "stsb": Setting(
         "stsb",
         64,
         {"l6": L6, "mpnet": Teacher("mpnet-base", 2, 3e-5)},
         {"3 layers": ("l6", "teacher:3"), "6 layers": ("mpnet", "minilm-l6")},
+        strongest="mpnet",
         metric="spearman",
     ),
     "reuters-r8": Setting(
@@ -71,6 +75,8 @@ class Row:
         unlabelled: whether the setting's unlabelled text is read.
         ensemble: whether the setting's other teachers join.
         epochs: over all that is read.
+        general: options of a distillation that comes first, on raw text beside the training split; the row's own
+            then begins from its student, taught by the setting's strongest teacher.
     """
 
     title: str
@@ -78,8 +84,10 @@ class Row:
     unlabelled: bool = False
     ensemble: bool = False
     epochs: float = 3
+    general: dict[str, Any] | None = None
 
 
+RAW = "brown-pos"
 HIDDEN = {"objective": "hidden", "layers": "uniform"}
 RELATIONS = {"objective": "relations", "layers": "last"}
 EMBEDDING = {"objective": "embedding"}
@@ -97,6 +105,19 @@ ROWS = {
         "+ hidden states and unlabelled text", {"kd_weight": 0.9, "match": [HIDDEN]}, unlabelled=True
     ),
     "ensemble": Row("+ second teacher", {"kd_weight": 0.9}, ensemble=True),
+    "general": Row(
+        "+ raw text with hidden states first, then the strongest teacher and unlabelled text",
+        {"kd_weight": 0.9, "learning_rate": 2e-4},
+        unlabelled=True,
+        general={
+            "student": "teacher:0,3,5",
+            "match": [{"objective": "hidden", "layers": [[0, 0], [3, 1], [5, 2]]}],
+            "unlabelled": RAW,
+            "kd_weight": 0.9,
+            "learning_rate": 3e-4,
+            "epochs": 1,
+        },
+    ),
     "all": Row(
         "all together: second teacher, hidden states, unlabelled text",
         {"kd_weight": 0.9, "match": [HIDDEN], "learning_rate": 2e-4},
