@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from compress.training.config import TrainingPass
 
 
-class Objective(nn.Module):
+class Objective(nn.Module, ABC):
     """A loss. Its own parameters, where it has any, are trained and saved along with the model's."""
 
     @contextmanager
@@ -28,6 +29,7 @@ class Objective(nn.Module):
         """Read inside `model` while training lasts; yield what to call it with besides its inputs."""
         yield {}
 
+    @abstractmethod
     def forward(self, answer: Tensor, labels: Tensor, targets: Mapping[str, Any], progress: float) -> Tensor:
         """Return the scalar loss.
 
@@ -37,7 +39,6 @@ class Objective(nn.Module):
             targets: the examples' other columns, as batches.
             progress: share of the training that is done, 0 to 1.
         """
-        raise NotImplementedError
 
 
 def label_objective(task: Task, options: TrainingPass, labels: Labels) -> TaskObjective:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from torch import Tensor, nn
 
 
-class InsideLoss(nn.Module):
+class InsideLoss(nn.Module, ABC):
     """Compares a list of the teacher's signals with a list of the student's, pair by pair."""
 
+    @abstractmethod
     def forward(self, teacher: list[Tensor], student: list[Tensor], mask: Tensor) -> Tensor:
         """Return a scalar; no gradient reaches the teacher.
 
@@ -16,7 +19,6 @@ class InsideLoss(nn.Module):
             student: the same, of the student's width.
             mask: (B, T) bool, the tokens that count; empty where signals are of whole sentences.
         """
-        raise NotImplementedError
 
     def fit(self, teacher: list[Tensor], student: list[Tensor], mask: Tensor) -> None:
         """Begin with the parameters that fit these signals best; nothing to do for a loss without any."""
