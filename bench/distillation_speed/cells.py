@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.distillation_speed.methods import OURS, Method
-from bench.no_retraining.environments import python_of
+from bench.no_retraining.environments import python_of, run_method
 from bench.no_retraining.methods import PEERS
 from bench.no_retraining.models import ROOT, write_rows
 from compress.artifact import content_hash, load, save
@@ -125,25 +124,13 @@ def _run(setting: Setting, method: Method, number: int, folder: Path, work: Path
     paths = [str(PEERS), *([] if method.requirements else [str(ROOT)])]
     own = {
         "PYTHONPATH": os.pathsep.join(paths),
-        "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": str(setting.threads),
     }
-    log = folder / "log.txt"
-    with log.open("w") as stream:
-        done = subprocess.run(
-            [str(python), str(method.script), str(folder / "job.json")],
-            env=os.environ | own,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-        )
-    for left in ("cache", "work"):
-        shutil.rmtree(folder / left, ignore_errors=True)
-    if done.returncode < 0:  # killed, which says nothing of the method
-        raise CompressError("the method was killed", place=str(method.script), remedy="Run the suite again.")
-    if done.returncode:
-        lines = log.read_text(errors="replace").strip().splitlines() or ["no output"]
-        (folder / "facts.json").write_text(json.dumps({"error": lines[-1]}, indent=2) + "\n")
+    try:
+        run_method(python, method.script, folder, own)
+    finally:
+        for left in ("cache", "work"):
+            shutil.rmtree(folder / left, ignore_errors=True)
 
 
 def _key(setting: Setting, method: Method, number: int) -> str:

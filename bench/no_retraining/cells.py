@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.no_retraining.environments import python_of
+from bench.no_retraining.environments import python_of, run_method
 from bench.no_retraining.methods import OURS, PEERS, Method
 from bench.no_retraining.models import ROOT, SEED, Subject
 from compress.artifact import content_hash
-from compress.errors import CompressError
 
 # What decides our own results besides the script.
 _OWN_CODE = ("architectures", "calibration", "factorization", "layers", "passes", "pruning")
@@ -81,21 +79,10 @@ def _run(subject: Subject, method: Method, share: float, folder: Path, work: Pat
     (folder / "job.json").write_text(json.dumps(job, indent=2) + "\n")
     python = python_of(method.requirements, work) if method.requirements else Path(sys.executable)
     paths = os.pathsep.join([str(PEERS), *([] if method.requirements else [str(ROOT)])])
-    log = folder / "log.txt"
-    with log.open("w") as stream:
-        done = subprocess.run(
-            [str(python), str(method.script), str(folder / "job.json")],
-            env=os.environ | {"PYTHONPATH": paths, "HF_HUB_OFFLINE": "1"},
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-        )
-    shutil.rmtree(folder / "saved", ignore_errors=True)
-    if done.returncode < 0:  # killed, which says nothing of the method
-        raise CompressError("the method was killed", place=str(method.script), remedy="Run the suite again.")
-    if done.returncode:
-        lines = log.read_text(errors="replace").strip().splitlines() or ["no output"]
-        (folder / "facts.json").write_text(json.dumps({"error": lines[-1]}, indent=2) + "\n")
+    try:
+        run_method(python, method.script, folder, {"PYTHONPATH": paths})
+    finally:
+        shutil.rmtree(folder / "saved", ignore_errors=True)
 
 
 def _key(subject: Subject, method: Method, share: float) -> str:

@@ -12,13 +12,13 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from protocol import answers, pad, plain_load, read_rows
+from protocol import answers, pad, plain_load, read_job, read_rows
 from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, get_linear_schedule_with_warmup, set_seed
@@ -59,11 +59,7 @@ class Job:
     @classmethod
     def read(cls, path: Path) -> Job:
         """Read what the suite wrote."""
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        kinds = {field.name: field.type for field in fields(cls)}
-        return cls(
-            **{name: Path(value) if kinds[name] == "Path" else value for name, value in stored.items()}
-        )
+        return read_job(cls, path)
 
     def batches(self, pad_token: int, pad_to: int | None) -> DataLoader[dict[str, Tensor]]:
         """Return the training rows in random order, in padded batches with `labels`.

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,16 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, se
 
 BATCH = 32  # examples a forward pass, in calibration as in answering
 RELOADED_ROWS = 64  # test rows that a reloaded model has to answer as before
+
+
+Kind = TypeVar("Kind")
+
+
+def read_job(kind: type[Kind], path: Path) -> Kind:
+    """Read the json of a dataclass, in which a `Path` is a string."""
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    kinds: dict[str, Any] = {field.name: field.type for field in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: Path(value) if kinds[name] == "Path" else value for name, value in stored.items()})
 
 
 @dataclass(frozen=True)
@@ -54,11 +64,7 @@ class Job:
     @classmethod
     def read(cls, path: Path) -> Job:
         """Read what the suite wrote."""
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        kinds = {field.name: field.type for field in fields(cls)}
-        return cls(
-            **{name: Path(stored[name]) if kind == "Path" else stored[name] for name, kind in kinds.items()}
-        )
+        return read_job(cls, path)
 
     def calibration_batches(self, model: PreTrainedModel) -> list[tuple[dict[str, Tensor], Tensor]]:
         """Return (padded batch, labels (examples,)) in the order of the file."""

@@ -49,6 +49,19 @@ Track = Annotated[
 ]
 
 
+_SHARED = (
+    "epochs",
+    "learning_rate",
+    "batch_size",
+    "max_length",
+    "patience",
+    "dropout",
+    "bf16",
+    "label_smoothing",
+    "track",
+)
+
+
 def finetune(
     model: Annotated[str, typer.Option("--model", metavar="M", help="What to train: a name or a folder.")],
     data: Data = None,
@@ -77,19 +90,7 @@ def finetune(
 
     Example: compress finetune --model minilm-l6 --data movie-reviews --out runs/teacher
     """
-    pass_ = build(
-        Finetune,
-        epochs=epochs,
-        learning_rate=learning_rate,
-        batch_size=batch_size,
-        max_length=max_length,
-        patience=patience,
-        dropout=dropout,
-        bf16=bf16,
-        label_smoothing=label_smoothing,
-        adapter=_choice(adapter, "method"),
-        track=track,
-    )
+    pass_ = build(Finetune, **_shared(locals()))
     config = data_config(data, task, text, text_pair, label, separator)
     run_passes([pass_], model, out, config or default_data(model), seed, device, json, quiet)
 
@@ -188,18 +189,7 @@ def distill(
     from compress.distillation.answers import RATINGS, is_answers_file
     from compress.sources import resolve_model
 
-    shared: dict[str, Any] = {
-        "epochs": epochs,
-        "learning_rate": learning_rate,
-        "batch_size": batch_size,
-        "max_length": max_length,
-        "patience": patience,
-        "dropout": dropout,
-        "bf16": bf16,
-        "label_smoothing": label_smoothing,
-        "adapter": _choice(adapter, "method"),
-        "track": track,
-    }
+    shared = _shared(locals())
     options = {
         "logits": logits,
         "temperature": temperature,
@@ -222,6 +212,11 @@ def distill(
         if not quiet:
             say(f"{first} has no trained head for the task: it is fine-tuned first.")
     run_passes(passes, first, out, config or default_data(first), seed, device, json, quiet, student)
+
+
+def _shared(given: dict[str, Any]) -> dict[str, Any]:
+    """Return, of a command's arguments, the options that every pass that trains has."""
+    return {name: given[name] for name in _SHARED} | {"adapter": _choice(given["adapter"], "method")}
 
 
 def _choice(text: str | None, key: str) -> dict[str, Any] | None:
