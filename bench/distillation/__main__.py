@@ -26,7 +26,7 @@ INTRODUCTION = """\
 Every student of a table begins with the same weights and sees the same examples in the same order of a seed: 3
 epochs, batches of 32, learning rate 1e-4, no dropout, T = 2, 0.9 of the loss on the answer from the teacher, unless
 the row says otherwise. The best epoch on the dev split counts. Differences are of means over seeds, intervals by a
-paired bootstrap over the test rows. Minutes are of a busy machine.
+paired bootstrap over the test rows.
 """
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,11 +31,9 @@ class Cell:
     Attributes:
         rows: (test rows, 2) float64: what was right and out of how much, whose sums' ratio is the metric; or, where
             that is a correlation, answer and target.
-        seconds: of training, the teachers' answers included where they were not there.
     """
 
     rows: NDArray[np.float64]
-    seconds: float
 
 
 def teacher_cell(setting: Setting, name: str, work: Path) -> tuple[Path, Cell]:
@@ -50,11 +47,10 @@ def teacher_cell(setting: Setting, name: str, work: Path) -> tuple[Path, Cell]:
         dropout=0,
         batch_size=32,
     )
-    start = time.monotonic()
     if not (folder / "manifest.json").exists():
         say(f"teacher {name} on {setting.data}")
         api.apply([Step(options, folder)], made.model, setting.data)
-    return folder, _answered(folder, setting, folder.with_suffix(".npz"), time.monotonic() - start)
+    return folder, _answered(folder, setting, folder.with_suffix(".npz"))
 
 
 def cell(data: str, student: str, row: str, seed: int, work: Path) -> Cell:
@@ -67,9 +63,8 @@ def cell(data: str, student: str, row: str, seed: int, work: Path) -> Cell:
         say(f"{data}, {student} of {teacher}, {ROWS[row].title}, seed {seed}")
         out = work / "students" / file.stem
         steps = [Step(each, out.with_name(f"{out.name}-{number}")) for number, each in enumerate(passes)]
-        start = time.monotonic()
         api.apply(steps, _folder(setting, teacher, work), DataConfig(source=data), seed)
-        return _answered(steps[-1].folder, setting, file, time.monotonic() - start)
+        return _answered(steps[-1].folder, setting, file)
     return _read(file)
 
 
@@ -126,7 +121,7 @@ def _passes(setting: Setting, row: Row, student: str, folders: dict[str, Path]) 
     return [Distill(**(alike | {"student": start} | row.general)), Distill(**(alike | own))]
 
 
-def _answered(folder: Path, setting: Setting, file: Path, seconds: float) -> Cell:
+def _answered(folder: Path, setting: Setting, file: Path) -> Cell:
     """Answer the test set and keep that; the model itself is no longer needed."""
     if not file.exists():
         artifact = load(folder)
@@ -142,14 +137,14 @@ def _answered(folder: Path, setting: Setting, file: Path, seconds: float) -> Cel
             rows = np.stack([right, true if task.kind == "regression" else np.ones_like(true)], -1)
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(".tmp.npz")
-        np.savez(partial, rows=rows.astype(np.float64), seconds=seconds)
+        np.savez(partial, rows=rows.astype(np.float64))
         partial.replace(file)
     return _read(file)
 
 
 def _read(file: Path) -> Cell:
     with np.load(file, allow_pickle=False) as stored:
-        return Cell(stored["rows"], float(stored["seconds"]))
+        return Cell(stored["rows"])
 
 
 def score(found: Cell, metric: str) -> float:

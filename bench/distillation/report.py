@@ -29,8 +29,8 @@ def table(found: Found, teachers: dict[tuple[str, str], Cell]) -> list[str]:
         dense = _shown(score(teachers[data, teacher], metric), metric)
         by = SETTINGS[data].teachers[teacher].model
         lines += ["", f"## {data}, {student}, taught by {by} ({dense})", ""]
-        lines.append(f"| row | {metric} | spread | against labels alone (95%) | seeds | minutes |")
-        lines.append("|---|---|---|---|---|---|")
+        lines.append(f"| row | {metric} | spread | against labels alone (95%) | seeds |")
+        lines.append("|---|---|---|---|---|")
         for name in (name for name in ROWS if name in rows):
             cells = rows[name]
             scores = [score(cell, metric) for cell in cells]
@@ -41,11 +41,8 @@ def table(found: Found, teachers: dict[tuple[str, str], Cell]) -> list[str]:
                 base = np.mean([score(cell, metric) for cell in rows[BASELINE]])
                 gain, bounds = float(np.mean(scores) - base), (low, high)
                 apart = f"{_shown(gain, metric, True)} [{', '.join(_shown(each, metric, True) for each in bounds)}]"
-            minutes = np.mean([cell.seconds for cell in cells]) / 60
             mean = _shown(float(np.mean(scores)), metric)
-            lines.append(
-                f"| {ROWS[name].title} | {mean} | {spread} | {apart} | {len(cells)} | {minutes:.0f} |"
-            )
+            lines.append(f"| {ROWS[name].title} | {mean} | {spread} | {apart} | {len(cells)} |")
     return lines
 
 
