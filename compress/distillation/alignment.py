@@ -26,7 +26,6 @@ FEWEST = 0.3  # of the student's tokens that must have a counterpart
 
 # Which text of a pair, or which word, and the characters there.
 Span = tuple[int, int, int]
-_SENTENCES = ("classification", "regression", "multilabel")
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ def to_front(values: Tensor, mask: Tensor, rows: int) -> Tensor:
 def _spans(part: TransferPart, reader: Artifact, who: str) -> list[list[Span]]:
     tokenizer, task, data = reader.tokenizer, reader.task, part.data
     by_word = task.kind == "tokens" and "tokens" in data.column_names
-    if not tokenizer.is_fast or not (by_word or task.kind in _SENTENCES):
+    if not tokenizer.is_fast or not (by_word or task.one_answer):
         cause = (
             f"{task.kind} needs teacher and student with one tokenizer"
             if tokenizer.is_fast

@@ -29,8 +29,7 @@ def soft_loss(
     """Return the scalar distance of the student's answer from the teacher's.
 
     Args:
-        task: classes are compared as distributions, labels that may hold together each as a yes or no, numbers by
-            squared error, embeddings by the cosines within the batch, spans as distributions over tokens.
+        task: says as what answers are compared, see `Kind.compared`.
         kind: `mse` compares logits of classes by squared error.
         answer: the student's, (B, L), or (B, T, L) for tokens.
         teacher: alike, by the student's tokens.
@@ -38,9 +37,10 @@ def soft_loss(
         aligned: (B, T) bool, which of the student's tokens the teacher has too; None for whole sentences.
         temperature: of distributions.
     """
-    if task.kind == "embedding":
+    compared = task.rules.compared
+    if compared == "cosines":
         return similarity_error(answer, teacher)
-    if aligned is not None and task.kind == "questions":
+    if aligned is not None and compared == "places":
         # One distribution over tokens for the start and one for the end: (2 B, T).
         hidden = ~aligned[:, :, None]
         answer, teacher = (
@@ -53,8 +53,8 @@ def soft_loss(
         answer, teacher = answer[counts], teacher[counts]
         if not len(answer):
             return answer.sum()
-    if kind == "mse" or answer.shape[-1] == 1:
+    if kind == "mse" or compared == "numbers":
         return logit_error(answer, teacher)
-    if task.kind == "multilabel":
+    if compared == "labels":
         return binary_divergence(answer, teacher, temperature)
     return soft_target_divergence(answer, teacher, temperature)

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 
 _MADE = ("teacher:", "new:")  # students that are made of the teacher
-_BY_TEXT = ("classification", "regression", "multilabel")  # tasks with one row of numbers for each text
 
 
 class Distill(TrainingPass):
@@ -152,7 +151,7 @@ class Distill(TrainingPass):
                 )
             if name != RATINGS and not Path(name).is_file():
                 plan.refuse(f"there is no file {name}", "Give a file of the teacher's answers, or a model.")
-            if plan.task is not None and plan.task.kind not in _BY_TEXT:
+            if plan.task is not None and not plan.task.one_answer:
                 plan.refuse(
                     f"{name} holds an answer for a text, the task is {plan.task.kind}", "Give a model."
                 )

@@ -27,9 +27,9 @@ class Finetune(TrainingPass):
 
     def check(self, plan: ModelPlan) -> None:
         """Refuse training after quantize or export, or without data."""
-        self.check_trainable(plan)
         if plan.data is not None and (plan.task is None or plan.task.gives_way(plan.data.kind)):
             plan.task = task_of(plan.data, self.max_length)
+        self.check_trainable(plan)
 
     def apply(self, artifact: Artifact, context: Context) -> Artifact:
         """Return the artifact with trained weights and, where it had none, a head for the data's task."""

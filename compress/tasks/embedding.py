@@ -26,6 +26,7 @@ class Embedding(Kind):
     that answer `last_hidden_state`, which optimum, sentence-transformers and transformers.js pool themselves.
     """
 
+    compared = "cosines"
     auto_class = "AutoModel"
     outputs_per_token = True
     main_metric = "spearman"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,8 @@ class Kind(ABC):
         auto_class: transformers' class that builds or loads the model.
         per_token: whether there is an answer for every token.
         labels_per_token: whether there is a label for every token.
+        compared: what two models' answers are compared as: distributions over classes, a yes or no for each of the
+            labels, numbers, the cosines of vectors, or distributions over the places of a text.
         condenses: whether answers are too large to keep and `condense` makes them smaller.
         outputs_per_token: whether the model's outputs have a row for every token, though the answer may not.
     """
@@ -56,6 +58,7 @@ class Kind(ABC):
     per_token: ClassVar[bool] = False
     labels_per_token: ClassVar[bool] = False
     outputs_per_token: ClassVar[bool] = False
+    compared: ClassVar[Literal["classes", "labels", "numbers", "cosines", "places"]] = "classes"
     condenses: ClassVar[bool] = False
 
     def __init__(self, task: Task) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 class MultiLabel(Counted):
     """Each label is a yes or a no of its own; a label is given where its chance is 0.5 or more."""
 
+    compared = "labels"
     main_metric = "micro_f1"
 
     def head_config(self) -> dict[str, Any]:

@@ -50,6 +50,7 @@ class SpanAnswers(Counted):
     an answer of its own, "none", only where the data has questions without one.
     """
 
+    compared = "places"
     auto_class = "AutoModelForQuestionAnswering"
     per_token = outputs_per_token = True
     main_metric = "f1"

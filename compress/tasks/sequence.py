@@ -54,6 +54,7 @@ class Classification(Kind):
 class Regression(Kind):
     """One number; squared error."""
 
+    compared = "numbers"
     main_metric = "spearman"
 
     def head_config(self) -> dict[str, Any]:

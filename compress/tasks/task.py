@@ -83,6 +83,11 @@ class Task(BaseModel, frozen=True, extra="forbid"):
         return self.rules.per_token
 
     @property
+    def one_answer(self) -> bool:
+        """Whether each text, or pair, has one row of numbers as its answer, which anybody could write down."""
+        return not self.per_token and self.rules.compared != "cosines"
+
+    @property
     def labels_per_token(self) -> bool:
         """Whether there is a label for every token of an input; -100 where it has none."""
         return self.rules.labels_per_token

@@ -12,8 +12,6 @@ from compress.passes.base import ModelPlan, Pass
 from compress.training.adapters import Adapter
 from compress.training.parameters import Part
 
-_CLASSES = ("classification", "tokens")  # tasks whose labels are one class each
-
 
 class TrainingPass(Pass):
     """Options that `finetune` and `distill` share."""
@@ -75,10 +73,15 @@ class TrainingPass(Pass):
             plan.refuse(
                 "int8 weights cannot be trained", "Put quantize after finetune, distill, prune and factorize."
             )
-        kind = plan.task.kind if plan.task else plan.data.kind if plan.data else None
-        if (self.label_smoothing or self.class_balance is not None) and kind not in (*_CLASSES, None):
+        smoothed = self.label_smoothing or self.class_balance is not None
+        if (
+            smoothed
+            and plan.task is not None
+            and not (plan.task.rules.compared == "classes" and plan.task.labels)
+        ):
             plan.refuse(
-                f"label_smoothing and class_balance are for classes, the task is {kind}", "Leave them out."
+                f"label_smoothing and class_balance are for classes, the task is {plan.task.kind}",
+                "Leave them out.",
             )
         if self.adapter is not None:
             from compress.training.adapters import peft_config
