@@ -47,7 +47,7 @@ class Signal:
         return {"answer": 0, "sentence": 0, "attention": 2}.get(self.kind, 1)
 
 
-def answer_of(task: Task) -> Signal:
+def answer_signal(task: Task) -> Signal:
     """Return the signal that is the answer itself."""
     return Signal("token-answer" if task.per_token else "answer")
 
@@ -114,7 +114,7 @@ def answering(
     """
     import torch
 
-    model, task, own = artifact.model, artifact.task, answer_of(artifact.task)
+    model, task, own = artifact.model, artifact.task, answer_signal(artifact.task)
     signals = set(signals)
     inside = signals - {own}
     device, training = model.device, model.training

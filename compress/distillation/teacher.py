@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from compress.assets import cache_root
 from compress.display import progress, say
-from compress.distillation.signals import Signal, answer_of, answering
+from compress.distillation.signals import Signal, answer_signal, answering
 from compress.distillation.store import Stored, open_stored, writing
 from compress.distillation.transfer import TransferPart, tokenized
 from compress.errors import InputError
@@ -43,7 +43,7 @@ class Teacher:
     @property
     def answer(self) -> Signal:
         """What it says."""
-        return answer_of(self.artifact.task)
+        return answer_signal(self.artifact.task)
 
     def signals(self, part: TransferPart, wanted: Iterable[Signal] = ()) -> dict[Signal, Stored]:
         """Return what the teacher computes on a split, logits in its own label order.
