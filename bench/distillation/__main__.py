@@ -48,16 +48,17 @@ def main() -> None:
     found: Found = {}
     teachers: dict[tuple[str, str], Cell] = {}
     for data in options.data:
-        for student, (teacher, _) in SETTINGS[data].students.items():
+        for student, made in SETTINGS[data].students.items():
             if student not in options.students:
                 continue
             for row in options.rows:
                 for seed in options.seeds:
                     if options.finished and not finished(data, student, row, seed, work):
                         continue
+                    teacher = made.teacher
                     teachers[data, teacher] = teacher_cell(SETTINGS[data], teacher, work)[1]
-                    made = cell(data, student, row, seed, work)
-                    found.setdefault((data, teacher, student), {}).setdefault(row, []).append(made)
+                    one = cell(data, student, row, seed, work)
+                    found.setdefault((data, teacher, student), {}).setdefault(row, []).append(one)
     lines = [INTRODUCTION, *table(found, teachers), "", *_setting()]
     text = "\n".join(lines) + "\n"
     options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.distillation.rows import ROWS, SETTINGS, Row, Setting
+from bench.distillation.rows import RAW, ROWS, SETTINGS, Row, Setting
 from compress import api
 from compress.artifact import content_hash, load
 from compress.benchmark.statistics import ratio, ratio_resamples, spearman, spearman_resamples
@@ -55,14 +55,12 @@ def teacher_cell(setting: Setting, name: str, work: Path) -> tuple[Path, Cell]:
 
 def cell(data: str, student: str, row: str, seed: int, work: Path) -> Cell:
     """Return the student's answers, trained where they are not on disk or anything that decides them changed."""
-    setting, (teacher, _) = SETTINGS[data], SETTINGS[data].students[student]
+    setting, teacher = SETTINGS[data], SETTINGS[data].students[student].teacher
     for name in _teachers(setting, student, ROWS[row]):
         teacher_cell(setting, name, work)
-    passes, file = _cell(data, student, row, seed, work)
+    steps, file = _cell(data, student, row, seed, work)
     if not file.exists():
         say(f"{data}, {student} of {teacher}, {ROWS[row].title}, seed {seed}")
-        out = work / "students" / file.stem
-        steps = [Step(each, out.with_name(f"{out.name}-{number}")) for number, each in enumerate(passes)]
         api.apply(steps, _folder(setting, teacher, work), DataConfig(source=data), seed)
         return _answered(steps[-1].folder, setting, file)
     return _read(file)
@@ -78,8 +76,11 @@ def finished(data: str, student: str, row: str, seed: int, work: Path) -> bool:
     return made and _cell(data, student, row, seed, work)[1].exists()
 
 
-def _cell(data: str, student: str, row: str, seed: int, work: Path) -> tuple[list[Distill], Path]:
-    """Return what a cell is trained with, and where its answers are kept."""
+def _cell(data: str, student: str, row: str, seed: int, work: Path) -> tuple[list[Step], Path]:
+    """Return what a cell is trained with, and where its answers are kept.
+
+    Rows that begin with the same stage on raw text share it, so its folder's name says what decides it alone.
+    """
     setting = SETTINGS[data]
     folders = {name: _folder(setting, name, work) for name in _teachers(setting, student, ROWS[row])}
     passes = _passes(setting, ROWS[row], student, folders)
@@ -87,15 +88,22 @@ def _cell(data: str, student: str, row: str, seed: int, work: Path) -> tuple[lis
         each.model_dump(mode="json", exclude={"teacher", "teachers"}, exclude_defaults=True)
         for each in passes
     ]
-    key = hash_json([written, [content_hash(path) for path in folders.values()], seed])
-    name = f"{data}-{student.replace(' ', '')}-{setting.students[student][0]}-{row}-{seed}-{key[:8]}.npz"
-    return passes, work / "cells" / name
+    hashes = [content_hash(path) for path in folders.values()]
+
+    def name(title: str, key: list[Any]) -> str:
+        start = f"{data}-{student.replace(' ', '')}-{setting.students[student].teacher}"
+        return f"{start}-{title}-{seed}-{hash_json([*key, seed])[:8]}"
+
+    whole = name(row, [written, hashes])
+    names = [whole] if len(passes) == 1 else [name("raw-text", [written[:1], hashes[:1]]), whole]
+    steps = [Step(each, work / "students" / folder) for each, folder in zip(passes, names, strict=True)]
+    return steps, work / "cells" / f"{whole}.npz"
 
 
 def _teachers(setting: Setting, student: str, row: Row) -> list[str]:
-    """Return the names of a cell's teachers, the first one first."""
-    first = setting.students[student][0]
-    joins = set(setting.teachers) if row.ensemble else {setting.strongest} if row.general else set()
+    """Return the names of a cell's teachers, the student's own first."""
+    first = setting.students[student].teacher
+    joins = set(setting.teachers) if row.ensemble else {setting.strongest} if row.strongest else set()
     return [first, *(name for name in setting.teachers if name != first and name in joins)]
 
 
@@ -104,21 +112,23 @@ def _folder(setting: Setting, teacher: str, work: Path) -> Path:
 
 
 def _passes(setting: Setting, row: Row, student: str, folders: dict[str, Path]) -> list[Distill]:
-    """Return the distillations of a row: its own, after a general one where there is such."""
-    first, start = setting.students[student]
-    alike = {"learning_rate": 1e-4, "batch_size": 32, "dropout": 0}
-    others = tuple(str(folder) for name, folder in folders.items() if name != first)
+    """Return the distillations of a row: its own, after one on raw text where there is such."""
+    made = setting.students[student]
+    alike = {"learning_rate": 1e-4, "batch_size": 32, "dropout": 0, "kd_weight": 0.9}
+    others = tuple(str(folder) for name, folder in folders.items() if name != made.teacher)
     own: dict[str, Any] = {
-        "student": start,
+        **alike,
         "teachers": others if row.ensemble else (),
-        "unlabelled": setting.unlabelled if row.unlabelled else (),
+        **(setting.more if row.more else {}),
         "epochs": row.epochs,
         **row.options,
     }
-    if row.general is None:
-        return [Distill(**(alike | own))]
-    own |= {"student": None, "teacher": str(folders[setting.strongest])}
-    return [Distill(**(alike | {"student": start} | row.general)), Distill(**(alike | own))]
+    if not row.raw:
+        return [Distill(student=made.start, **own)]
+    match = [{"objective": "hidden", "layers": made.raw_layers}]
+    raw = {**alike, **RAW, **setting.raw, "student": made.raw_start, "match": match}
+    teacher = folders[setting.strongest if row.strongest else made.teacher]
+    return [Distill(**raw), Distill(teacher=str(teacher), **own)]
 
 
 def _answered(folder: Path, setting: Setting, file: Path) -> Cell:

@@ -16,6 +16,23 @@ class Teacher:
 
 
 @dataclass(frozen=True)
+class Student:
+    """A student of a table.
+
+    Attributes:
+        teacher: short name of the setting's teacher that it learns from and is compared with.
+        start: where it begins, as `Distill.student` has it.
+        raw_start: where it begins when it learns from raw text first.
+        raw_layers: which of the teacher's hidden states its own are matched with on raw text.
+    """
+
+    teacher: str
+    start: str
+    raw_start: str
+    raw_layers: list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
 class Setting:
     """A data set with its teachers and students.
 
@@ -23,8 +40,9 @@ class Setting:
         data: packaged name.
         max_length: of teachers and students.
         teachers: by short name.
-        students: by short name: where each begins, as `Distill.student` has it, and whose it is.
-        unlabelled: more text of the kind, where there is any.
+        students: by short name.
+        raw: options of `Distill` that bring much text of any kind.
+        more: options of `Distill` that bring more text of the data's own kind, where there is any.
         strongest: the teacher that knows most.
         metric: what is compared.
     """
@@ -32,36 +50,42 @@ class Setting:
     data: str
     max_length: int
     teachers: dict[str, Teacher]
-    students: dict[str, tuple[str, str]]
-    unlabelled: tuple[str, ...] = ()
+    students: dict[str, Student]
+    raw: dict[str, Any]
+    more: dict[str, Any] = field(default_factory=dict)
     strongest: str = "l6"
     metric: str = "accuracy"
 
 
 L6 = Teacher("minilm-l6", 3, 1e-4)
+THREE = Student("l6", "teacher:3", "teacher:0,3,5", [(0, 0), (3, 1), (5, 2)])
+SIX = Student("mpnet", "minilm-l6", "minilm-l6", [(11, 5)])
+NEAR_PAIRS: dict[str, Any] = {}
+BROWN = {"unlabelled": "brown-pos"}
 SETTINGS = {
     "movie-reviews": Setting(
         "movie-reviews",
         64,
         {"l6": L6, "mpnet": Teacher("mpnet-base", 1, 3e-5)},
-        {"3 layers": ("l6", "teacher:3"), "6 layers": ("mpnet", "minilm-l6")},
-        ("movie-reviews/unlabelled",),
+        {"3 layers": THREE, "6 layers": SIX},
+        BROWN,
+        {"unlabelled": "movie-reviews/unlabelled"},
         "mpnet",
     ),
     "stsb": Setting(
         "stsb",
         64,
         {"l6": L6, "mpnet": Teacher("mpnet-base", 2, 3e-5)},
-        {"3 layers": ("l6", "teacher:3"), "6 layers": ("mpnet", "minilm-l6")},
-        strongest="mpnet",
-        metric="spearman",
+        {"3 layers": THREE, "6 layers": SIX},
+        NEAR_PAIRS,
+        NEAR_PAIRS,
+        "mpnet",
+        "spearman",
     ),
     "reuters-r8": Setting(
-        "reuters-r8", 128, {"l6": Teacher("minilm-l6", 2, 5e-5)}, {"3 layers": ("l6", "teacher:3")}
+        "reuters-r8", 128, {"l6": Teacher("minilm-l6", 2, 5e-5)}, {"3 layers": THREE}, BROWN
     ),
-    "brown-pos": Setting(
-        "brown-pos", 64, {"l6": Teacher("minilm-l6", 2, 1e-4)}, {"3 layers": ("l6", "teacher:3")}
-    ),
+    "brown-pos": Setting("brown-pos", 64, {"l6": Teacher("minilm-l6", 2, 1e-4)}, {"3 layers": THREE}, BROWN),
 }
 
 
@@ -71,57 +95,43 @@ class Row:
 
     Attributes:
         title: of the table's row.
-        options: of `Distill`, besides those that all rows share.
-        unlabelled: whether the setting's unlabelled text is read.
+        options: of `Distill`, other than those that all rows share.
+        more: whether the setting's further text is read.
         ensemble: whether the setting's other teachers join.
+        strongest: whether the setting's strongest teacher takes over after the raw text.
         epochs: over all that is read.
-        general: options of a distillation that comes first, on raw text beside the training split; the row's own
-            then begins from its student, taught by the setting's strongest teacher.
+        raw: whether an epoch on raw text comes first, with the student's own teacher and its hidden states.
     """
 
     title: str
     options: dict[str, Any] = field(default_factory=dict)
-    unlabelled: bool = False
+    more: bool = False
     ensemble: bool = False
+    strongest: bool = False
     epochs: float = 3
-    general: dict[str, Any] | None = None
+    raw: bool = False
 
 
-RAW = "brown-pos"
 HIDDEN = {"objective": "hidden", "layers": "uniform"}
 RELATIONS = {"objective": "relations", "layers": "last"}
-EMBEDDING = {"objective": "embedding"}
+RAW = {"learning_rate": 3e-4, "epochs": 1}
 
 ROWS = {
     "labels": Row("labels alone", {"kd_weight": 0}),
     "labels-long": Row("labels alone, 10 epochs", {"kd_weight": 0}, epochs=10),
-    "kd": Row("+ soft targets", {"kd_weight": 0.9}),
-    "mse": Row("soft targets by squared error", {"kd_weight": 0.9, "logits": "mse"}),
-    "hidden": Row("+ hidden states", {"kd_weight": 0.9, "match": [HIDDEN]}),
-    "relations": Row("+ relations", {"kd_weight": 0.9, "match": [RELATIONS]}),
-    "long": Row("+ hidden states, 10 epochs", {"kd_weight": 0.9, "match": [HIDDEN]}, epochs=10),
-    "unlabelled": Row("+ unlabelled text", {"kd_weight": 0.9}, unlabelled=True),
-    "hidden-unlabelled": Row(
-        "+ hidden states and unlabelled text", {"kd_weight": 0.9, "match": [HIDDEN]}, unlabelled=True
-    ),
-    "ensemble": Row("+ second teacher", {"kd_weight": 0.9}, ensemble=True),
-    "general": Row(
-        "+ raw text with hidden states first, then the strongest teacher and unlabelled text",
-        {"kd_weight": 0.9, "learning_rate": 2e-4},
-        unlabelled=True,
-        general={
-            "student": "teacher:0,3,5",
-            "match": [{"objective": "hidden", "layers": [[0, 0], [3, 1], [5, 2]]}],
-            "unlabelled": RAW,
-            "kd_weight": 0.9,
-            "learning_rate": 3e-4,
-            "epochs": 1,
-        },
-    ),
+    "kd": Row("+ soft targets", {}),
+    "mse": Row("soft targets by squared error", {"logits": "mse"}),
+    "hidden": Row("+ hidden states", {"match": [HIDDEN]}),
+    "relations": Row("+ relations", {"match": [RELATIONS]}),
+    "long": Row("+ hidden states, 10 epochs", {"match": [HIDDEN]}, epochs=10),
+    "unlabelled": Row("+ more text", {}, more=True),
+    "ensemble": Row("+ second teacher", {}, ensemble=True),
+    "raw": Row("+ raw text with hidden states first", {}, raw=True),
     "all": Row(
-        "all together: second teacher, hidden states, unlabelled text",
-        {"kd_weight": 0.9, "match": [HIDDEN], "learning_rate": 2e-4},
-        unlabelled=True,
-        ensemble=True,
+        "all together: raw text with hidden states first, then the strongest teacher and more text",
+        {"learning_rate": 2e-4},
+        more=True,
+        strongest=True,
+        raw=True,
     ),
 }
