@@ -15,6 +15,7 @@ from compress.data.augmentation import (
     AnyAugmentation,
     BackTranslation,
     MaskedWords,
+    NearTexts,
     NeighbourWords,
     SentenceShuffle,
     SpanDeletion,
@@ -156,6 +157,37 @@ def test_neighbours_are_nearest_by_cosine(tmp_path):
 
     assert near(1) == {"Fine unknown!"}
     assert near(2) == {"Fine unknown!", "Dull unknown!"}
+
+
+def near(text, texts, top_k):
+    rewrite = NearTexts(top_k=top_k).prepare("cpu", lambda: sorted(texts))
+    return set(rewrite([text] * 40, [Random(seed) for seed in range(40)]))
+
+
+def test_near_texts_share_the_most_telling_words():
+    texts = ["the red fox", "the red barn", "the green barn", "the blue sea", "nothing else"]
+    assert near("the red fox", texts, 1) == {"the red barn"}  # "red" is rarer than "the"
+    assert near("the red barn", texts, 2) == {"the red fox", "the green barn"}
+    assert near("the red barn", texts, 9) == set(texts) - {"the red barn", "nothing else"}
+    assert near("nothing else", texts, 9) == {"nothing else"}  # shares no word, so it stays
+    assert near("a red dress", texts, 1) <= {"the red fox", "the red barn"}  # need not be of the set itself
+
+
+def test_a_word_of_very_many_texts_does_not_count(monkeypatch):
+    monkeypatch.setattr("compress.data.augmentation.near_texts._COMMON", 3)
+    texts = ["film one", "film two", "film three", "film three again"]
+    assert near("film one", texts, 9) == {"film one"}
+    assert near("film three", texts, 9) == {"film three again"}
+
+
+def test_a_pair_gets_a_near_partner():
+    made = augment(data("a red fox", "a red barn", pairs=["x", "y"]), [NearTexts(copies=20)], 0, "near").data
+    assert set(zip(made["text"], made["text_pair"], strict=True)) == {("a red barn", "x"), ("a red fox", "y")}
+
+
+def test_near_texts_without_words_to_share_are_refused():
+    with pytest.raises(InputError, match="no words that texts share"):
+        augment(data("!", "?", pairs=[".", ","]), [NearTexts()], 0, "x")
 
 
 @pytest.mark.parametrize("family", ["t5", "bart"])

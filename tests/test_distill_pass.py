@@ -258,6 +258,7 @@ def test_what_cannot_work_is_refused_before_anything_runs(folder):
     assert "[0, 3]: the teacher has layers 0 to 2" in checked(teacher=str(folder / "teacher"), match=wrong)
     assert "there is no file none.csv" in checked(teacher="none.csv")
     assert "unlabelled: there is no none.txt" in checked(student="teacher:1", unlabelled="none.txt")
+    assert "near-texts makes pairs" in checked(student="teacher:1", augment=[{"method": "near-texts"}])
     assert "nothing inside" in checked(teacher=file, match=[{"objective": "hidden"}])
     assert "cannot answer at every step" in checked(teacher=file, cache=False)
     plan = ModelPlan(None, Task(kind="tokens", labels=("a", "b")), tiny_data(), place="passes[0] (distill)")

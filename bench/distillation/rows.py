@@ -60,7 +60,7 @@ class Setting:
 L6 = Teacher("minilm-l6", 3, 1e-4)
 THREE = Student("l6", "teacher:3", "teacher:0,3,5", [(0, 0), (3, 1), (5, 2)])
 SIX = Student("mpnet", "minilm-l6", "minilm-l6", [(11, 5)])
-NEAR_PAIRS: dict[str, Any] = {}
+NEAR_PAIRS = {"augment": [{"method": "near-texts", "copies": 8}]}
 BROWN = {"unlabelled": "brown-pos"}
 SETTINGS = {
     "movie-reviews": Setting(

@@ -121,6 +121,11 @@ class Distill(TrainingPass):
                 f"{len(weights)} teacher_weights for {1 + len(self.teachers)} teachers",
                 "Give one number above 0 for each, the first teacher's first.",
             )
+        if plan.data is not None and not plan.data.pair and any(each.pairs_only for each in self.augment):
+            plan.refuse(
+                "near-texts makes pairs, the task is over single texts",
+                "Take another method of augmentation, or more text by `unlabelled`.",
+            )
         for source in self.unlabelled:
             if looks_like_path(source) and not Path(source).expanduser().exists():
                 plan.refuse(f"unlabelled: there is no {source}", "Give a file, a folder or a data set.")

@@ -7,6 +7,7 @@ from pydantic import Field
 from compress.data.augmentation.base import Augmentation
 from compress.data.augmentation.deletion import SpanDeletion
 from compress.data.augmentation.masked_words import MaskedWords
+from compress.data.augmentation.near_texts import NearTexts
 from compress.data.augmentation.neighbours import NeighbourWords
 from compress.data.augmentation.run import augment
 from compress.data.augmentation.shuffle import SentenceShuffle
@@ -14,7 +15,7 @@ from compress.data.augmentation.swap import WordSwap
 from compress.data.augmentation.translation import BackTranslation
 
 AnyAugmentation = Annotated[
-    SpanDeletion | WordSwap | SentenceShuffle | NeighbourWords | MaskedWords | BackTranslation,
+    SpanDeletion | WordSwap | SentenceShuffle | NeighbourWords | NearTexts | MaskedWords | BackTranslation,
     Field(discriminator="method"),
 ]
 
@@ -23,6 +24,7 @@ __all__ = [
     "Augmentation",
     "BackTranslation",
     "MaskedWords",
+    "NearTexts",
     "NeighbourWords",
     "SentenceShuffle",
     "SpanDeletion",

@@ -6,7 +6,7 @@ import hashlib
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel, Field, PositiveInt
 
@@ -14,21 +14,25 @@ if TYPE_CHECKING:
     from compress.data.texts import Row
 
 # (texts, a source of randomness for each) -> the texts rewritten, in order; a text that it cannot change comes
-# back as it was. What becomes of a text depends on nothing but the text and its source of randomness.
+# back as it was. What becomes of a text depends on nothing but the text, the set that it is from and its source of
+# randomness.
 Rewrite = Callable[[Sequence[str], Sequence[random.Random]], list[str]]
+Corpus = Callable[[], list[str]]
 
 
 class Augmentation(BaseModel, ABC, frozen=True, extra="forbid", defer_build=True):
     """A way to make new texts of given ones; the object that a user writes in YAML is the method itself."""
 
+    pairs_only: ClassVar[bool] = False
     copies: PositiveInt = Field(1, description="new texts from each text")
 
     @abstractmethod
-    def prepare(self, device: str) -> Rewrite:
+    def prepare(self, device: str, corpus: Corpus) -> Rewrite:
         """Load what the method needs and return the function that rewrites texts.
 
         Args:
             device: where a model runs.
+            corpus: returns the different texts of the set, sorted.
 
         Raises:
             InputError: a model that is named cannot do what the method asks of it.

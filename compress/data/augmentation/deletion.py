@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from compress.data.augmentation.base import Augmentation, Rewrite
+from compress.data.augmentation.base import Augmentation, Corpus, Rewrite
 from compress.data.augmentation.words import count, on_words
 
 
@@ -25,7 +25,7 @@ class SpanDeletion(Augmentation, frozen=True):
     method: Literal["span-deletion"] = "span-deletion"
     rate: float = Field(0.2, gt=0, lt=1, description="share of the words to delete")
 
-    def prepare(self, device: str) -> Rewrite:
+    def prepare(self, device: str, corpus: Corpus) -> Rewrite:
         """Return the rewrite; nothing is loaded."""
         return on_words(lambda words, generator: delete_span(words, self.rate, generator))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, PositiveInt
 
-from compress.data.augmentation.base import Augmentation, Rewrite
+from compress.data.augmentation.base import Augmentation, Corpus, Rewrite
 from compress.data.augmentation.models import by_length, load_with_head, longest_input
 from compress.data.augmentation.words import count, replaced, spelled, whole_words
 from compress.errors import InputError
@@ -41,7 +41,7 @@ class MaskedWords(Augmentation, frozen=True):
         """Return the language model."""
         return (self.model,)
 
-    def prepare(self, device: str) -> Rewrite:
+    def prepare(self, device: str, corpus: Corpus) -> Rewrite:
         """Load the language model."""
         import torch
 

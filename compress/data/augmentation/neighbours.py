@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, PositiveInt
 
-from compress.data.augmentation.base import Augmentation, Rewrite
+from compress.data.augmentation.base import Augmentation, Corpus, Rewrite
 from compress.data.augmentation.models import embedding_table
 from compress.data.augmentation.words import count, replaced, spelled, whole_words
 
@@ -40,7 +40,7 @@ class NeighbourWords(Augmentation, frozen=True):
         """Return the model whose embeddings are read."""
         return (self.model,)
 
-    def prepare(self, device: str) -> Rewrite:
+    def prepare(self, device: str, corpus: Corpus) -> Rewrite:
         """Read the model's embeddings."""
         import torch
 

@@ -51,8 +51,11 @@ def augment(
     configs = [method.model_dump(mode="json") for method in methods]
     key = hash_json([fingerprint, configs, models, seed])
 
+    def corpus() -> list[str]:
+        return sorted({text for name in columns for text in data[name]})
+
     def build(file: Path) -> None:
-        prepared = [(method, method.prepare(device)) for method in methods]
+        prepared = [(method, method.prepare(device, corpus)) for method in methods]
         write_rows(file, _new_rows(data.select_columns(columns), prepared, seed), len(columns) == 2)
 
     made = open_texts(cached(ROOM, f"augmented-{key}.arrow", build))

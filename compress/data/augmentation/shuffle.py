@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Literal
 
-from compress.data.augmentation.base import Augmentation, Rewrite
+from compress.data.augmentation.base import Augmentation, Corpus, Rewrite
 
 _BETWEEN = re.compile(r"(?<=[.!?…])[\"'”’)]*\s+")
 
@@ -24,7 +24,7 @@ class SentenceShuffle(Augmentation, frozen=True):
 
     method: Literal["sentence-shuffle"] = "sentence-shuffle"
 
-    def prepare(self, device: str) -> Rewrite:
+    def prepare(self, device: str, corpus: Corpus) -> Rewrite:
         """Return the rewrite; nothing is loaded."""
         return _rewrite
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from compress.data.augmentation.base import Augmentation, Rewrite
+from compress.data.augmentation.base import Augmentation, Corpus, Rewrite
 from compress.data.augmentation.words import count, on_words
 
 
@@ -23,7 +23,7 @@ class WordSwap(Augmentation, frozen=True):
     method: Literal["word-swap"] = "word-swap"
     rate: float = Field(0.1, gt=0, le=1, description="swaps, as a share of the words")
 
-    def prepare(self, device: str) -> Rewrite:
+    def prepare(self, device: str, corpus: Corpus) -> Rewrite:
         """Return the rewrite; nothing is loaded."""
         return on_words(lambda words, generator: swap_words(words, self.rate, generator))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, PositiveInt
 
-from compress.data.augmentation.base import Augmentation, Rewrite
+from compress.data.augmentation.base import Augmentation, Corpus, Rewrite
 from compress.data.augmentation.models import by_length, load_with_head, longest_input
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class BackTranslation(Augmentation, frozen=True):
         """Return both models."""
         return (self.there, self.back)
 
-    def prepare(self, device: str) -> Rewrite:
+    def prepare(self, device: str, corpus: Corpus) -> Rewrite:
         """Load both models."""
         what = "a model that translates"
         there = load_with_head(self.there, "AutoModelForSeq2SeqLM", what, device)
