@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from compress.benchmark import statistics
 from compress.benchmark.config import BenchConfig
+from compress.benchmark.evidence import Evidence
 from compress.benchmark.pool import Worker
-from compress.benchmark.report import Accuracy, Difference, Metric
+from compress.benchmark.report import Accuracy, Metric
 from compress.benchmark.statistics import Floats
 from compress.benchmark.targets import Entry
 from compress.display import progress
@@ -190,25 +191,28 @@ def score(
     task = tasks[0]
     aligned = [_align(*each, task) for each in zip(entries, answers, tasks, strict=True)]
     first = aligned[0], targets[0]
+    reference = _evidence(task.rules, first)
     results: list[Accuracy] = []
     for entry, values, truth in zip(entries, aligned, targets, strict=True):
         metrics = task.metrics(values, truth)
-        interval, agreement, difference = _compare(task.rules, (values, truth), first, seed)
+        evidence = _evidence(task.rules, (values, truth))
         results.append(
             Accuracy(
                 name=entry.target.name,
                 runtime=entry.runtime,
                 examples=examples,
-                metric=Metric(name=task.main_metric, value=metrics[task.main_metric], ci95=interval),
+                metric=Metric(
+                    name=task.main_metric, value=metrics[task.main_metric], ci95=evidence.interval(seed)
+                ),
                 metrics=metrics,
-                agreement_with_first=agreement,
-                difference_with_first=difference if results else None,
+                agreement_with_first=_agreement(task.rules, (values, truth), first),
+                difference_with_first=evidence.difference(reference, seed) if results else None,
+                answers=evidence.packed(),
             )
         )
     return results
 
 
-Compared = tuple[statistics.Interval, float, Difference]
 Answered = tuple[Answers, Any]  # answers and targets
 
 
@@ -220,52 +224,26 @@ def _align(entry: Entry, answers: Answers, own: Task, task: Task) -> Answers:
     return answers.columns(order) if isinstance(answers, Ragged) else answers[:, order]
 
 
-def _compare(rules: Kind, own: Answered, first: Answered, seed: int) -> Compared:
+def _evidence(rules: Kind, own: Answered) -> Evidence:
+    """Return what decides the main metric, example by example."""
     if isinstance(rules, Counted):
-        return _counted(rules, own, first, seed)
+        return Evidence("counts", rules.ratio(*own))
     truth = np.asarray(own[1])
-    if isinstance(rules, Embedding):
-        return _regression(cosines_of(own[0]), cosines_of(first[0]), truth, seed)
     if isinstance(rules, Classification):
-        return _classification(np.asarray(own[0]), np.asarray(first[0]), truth)
-    return _regression(np.asarray(own[0]), np.asarray(first[0]), truth, seed)
+        return Evidence("classes", np.stack([np.asarray(own[0]).argmax(-1), truth], -1).astype(np.float64))
+    return Evidence("numbers", np.stack([_numbers(rules, own[0]), truth], -1).astype(np.float64))
 
 
-def _counted(rules: Counted, own: Answered, first: Answered, seed: int) -> Compared:
-    counts, reference = rules.ratio(*own), rules.ratio(*first)
-    ours, theirs = (statistics.ratio_resamples(side, seed) for side in (counts, reference))
-    difference = Difference(
-        value=100 * float(statistics.ratio(counts) - statistics.ratio(reference)),
-        ci95=statistics.percentile_interval(100 * (ours - theirs)),
-        p_value=statistics.bootstrap_p_value(ours - theirs),
-        test="paired bootstrap",
-    )
-    agreement = 100 * float((rules.decisions(*own) == rules.decisions(*first)).mean())
-    return statistics.percentile_interval(100 * ours), agreement, difference
+def _agreement(rules: Kind, own: Answered, first: Answered) -> float:
+    """Return how far two models answer alike: percent of equal decisions, or Pearson's correlation of numbers."""
+    if isinstance(rules, Counted):
+        return 100 * float((rules.decisions(*own) == rules.decisions(*first)).mean())
+    if isinstance(rules, Classification):
+        alike = np.asarray(own[0]).argmax(-1) == np.asarray(first[0]).argmax(-1)
+        return 100 * float(alike.mean())
+    return float(statistics.pearson(_numbers(rules, own[0]), _numbers(rules, first[0])))
 
 
-def _classification(logits: Floats, first: Floats, truth: NDArray[Any]) -> Compared:
-    answer, reference = logits.argmax(-1), first.argmax(-1)
-    right, expected = answer == truth, reference == truth
-    won, lost = int((right & ~expected).sum()), int((~right & expected).sum())
-    low, high = statistics.wilson_interval(int(right.sum()), len(truth))
-    below, above = statistics.paired_difference_interval(lost, won, len(truth))
-    difference = Difference(
-        value=100 * (won - lost) / len(truth),
-        ci95=(100 * below, 100 * above),
-        p_value=statistics.mcnemar_exact(lost, won),
-        test="McNemar, exact",
-    )
-    return (100 * low, 100 * high), 100 * float((answer == reference).mean()), difference
-
-
-def _regression(logits: Floats, first: Floats, truth: NDArray[Any], seed: int) -> Compared:
-    answer, reference = logits.reshape(-1), first.reshape(-1)
-    own, other = (statistics.spearman_resamples(side, truth, seed) for side in (answer, reference))
-    difference = Difference(
-        value=float(statistics.spearman(answer, truth) - statistics.spearman(reference, truth)),
-        ci95=statistics.percentile_interval(own - other),
-        p_value=statistics.bootstrap_p_value(own - other),
-        test="paired bootstrap",
-    )
-    return statistics.percentile_interval(own), float(statistics.pearson(answer, reference)), difference
+def _numbers(rules: Kind, answers: Answers) -> Floats:
+    """Return (examples,) what is correlated with the targets."""
+    return cosines_of(answers) if isinstance(rules, Embedding) else np.asarray(answers).reshape(-1)

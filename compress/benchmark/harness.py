@@ -31,6 +31,7 @@ from compress.benchmark.writing import write_report
 from compress.display import progress
 from compress.folders import check_output
 from compress.hardware import fingerprint
+from compress.manifest import hash_json
 
 if TYPE_CHECKING:
     import datasets
@@ -90,6 +91,7 @@ def run_bench(
             rows=tuple(_rows(subjects, config, times, load_s, memory, accuracy, seed)),
             accuracy=tuple(accuracy.values()),
             notes=tuple(notes),
+            test=None if test is None else hash_json([test[name] for name in sorted(test.column_names)]),
         )
     write_report(report, out)
     return report

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from compress.benchmark.comparison import Comparison
 from compress.benchmark.report import Report
-from compress.benchmark.tables import Table, details, machine, method, summary, widths
+from compress.benchmark.tables import Table, changes, details, machine, method, summary, widths
+
+_READING = (
+    "Time is each model's speed-up over the first one in the same bench, then and now; its change is how much longer "
+    "a call takes beside the first model's. Worse and better are shown at 5% with all comparisons allowed for, and "
+    "worse is beyond the limit; unclear: it may be beyond the limit, and is not shown."
+)
 
 
 def to_markdown(report: Report) -> str:
@@ -20,6 +27,21 @@ def to_markdown(report: Report) -> str:
         to_table(machine(report)),
         f"Measured {report.created}.",
     ]
+    return "\n\n".join(parts) + "\n"
+
+
+def comparison_markdown(comparison: Comparison) -> str:
+    """Return a comparison as Markdown, for a CI job's summary."""
+    parts = ["# Bench, compared", to_table(changes(comparison)), _READING]
+    unclear = [change for change in comparison.changes if change.verdict == "unclear"]
+    needed = max((change.needed for change in unclear if change.needed), default=None)
+    notes = [f"warning: {warning}" for warning in comparison.warnings]
+    if unclear:
+        more = f"; about {needed:.0f} times as many rounds or examples would tell" if needed else ""
+        notes.append(
+            f"{len(unclear)} of {len(comparison.changes)} numbers were measured too coarsely to tell{more}"
+        )
+    parts += ["\n".join(f"- {note}" for note in notes)] if notes else []
     return "\n\n".join(parts) + "\n"
 
 

@@ -66,6 +66,18 @@ class Difference(BaseModel, frozen=True, extra="forbid"):
         return self.p_value < 0.05 and not self.ci95[0] <= 0 <= self.ci95[1]
 
 
+class Answers(BaseModel, frozen=True, extra="forbid"):
+    """What a metric was computed from, example by example (`compress.benchmark.evidence`).
+
+    Attributes:
+        form: what the two numbers of an example are.
+        rows: (examples, 2) little-endian float32, compressed by zlib, in base64.
+    """
+
+    form: Literal["classes", "numbers", "counts"]
+    rows: str
+
+
 class Accuracy(BaseModel, frozen=True, extra="forbid"):
     """How one model file answers the test set in one runtime.
 
@@ -77,6 +89,7 @@ class Accuracy(BaseModel, frozen=True, extra="forbid"):
         agreement_with_first: percent of answers (classes, single labels, tags of words, spans) that are the first
             entry's; for regression and embeddings Pearson's correlation of the two models' answers, in [-1, 1].
         difference_with_first: the main metric against the first entry's; None for the first itself.
+        answers: what the metric was computed from; None in reports of early versions.
     """
 
     name: str
@@ -86,6 +99,7 @@ class Accuracy(BaseModel, frozen=True, extra="forbid"):
     metrics: dict[str, float]
     agreement_with_first: float
     difference_with_first: Difference | None
+    answers: Answers | None = None
 
 
 class Row(BaseModel, frozen=True, extra="forbid"):
@@ -138,6 +152,7 @@ class Report(BaseModel, frozen=True, extra="forbid"):
         rows: latency, memory and size.
         accuracy: one an entry whose model has a trained head, where a test set was given.
         notes: what the reader must know: rows left out, files made for the bench, rounds cut short.
+        test: hash of the test set's texts and labels; None without one, and in reports of early versions.
     """
 
     format: Literal[1] = 1
@@ -148,6 +163,7 @@ class Report(BaseModel, frozen=True, extra="forbid"):
     rows: tuple[Row, ...]
     accuracy: tuple[Accuracy, ...] = ()
     notes: tuple[str, ...] = ()
+    test: str | None = None
 
 
 def read_report(path: Path) -> Report:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -181,3 +182,42 @@ def bootstrap_p_value(differences: Floats) -> float:
     """
     below, above = int((differences <= 0).sum()), int((differences >= 0).sum())
     return min(1.0, 2 * (min(below, above) + 1) / (len(differences) + 1))
+
+
+def ratio_of_ratios(
+    above: tuple[float, Interval], below: tuple[float, Interval]
+) -> tuple[float, Interval, float]:
+    """Return the ratio of two independent ratios with its 95% interval, and the p-value that it is above 1.
+
+    The interval is put together from the two given, on logarithms, by the distances of their ends: with θ = a - b,
+    θ - √((a - lₐ)² + (uᵦ - b)²) and θ + √((uₐ - a)² + (b - lᵦ)²) (MOVER: Zou & Donner, Statistics in Medicine 27,
+    2008, section 2). The one-sided p-value is that of the normal distribution whose 2.5% tail ends there.
+
+    Args:
+        above: the ratio above the line and its 95% interval, all above 0.
+        below: that below the line.
+    """
+    from scipy.stats import norm
+
+    (a, la, ua), (b, lb, ub) = (
+        (math.log(value), math.log(low), math.log(high)) for value, (low, high) in (above, below)
+    )
+    apart = a - b
+    down, up = math.hypot(a - la, ub - b), math.hypot(ua - a, b - lb)
+    edge = down if apart > 0 else up
+    z = float(norm.ppf((1 + CONFIDENCE) / 2)) * apart / edge if edge else math.copysign(math.inf, apart)
+    p_value = 0.5 if apart == 0 else float(norm.sf(z))
+    return math.exp(apart), (math.exp(apart - down), math.exp(apart + up)), p_value
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted so that the chance of any false alarm among all stays below the level.
+
+    Step-down: the i-th smallest of m counts m - i + 1 times, none less than one before it. Holm, Scandinavian
+    Journal of Statistics 6 (1979).
+    """
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from compress.benchmark.comparison import Change, Comparison
 from compress.benchmark.report import Accuracy, Difference, Metric, Ratio, Report, Row
 from compress.tasks import in_percent
 
@@ -167,3 +168,25 @@ def _digits(metric: str) -> int:
 def widths(table: Table) -> Sequence[int]:
     """Return each column's width in characters."""
     return [max(map(len, column)) for column in zip(table.head, *table.rows, strict=True)]
+
+
+def changes(comparison: Comparison) -> Table:
+    """Return one line for each number that two benches have in common."""
+    head = ["model", "runtime", "what", "verdict", "baseline", "now", "change", "95%"]
+    return Table(head, [_change_line(change) for change in comparison.changes], 4)
+
+
+def _change_line(change: Change) -> list[str]:
+    entry = [change.name, change.runtime]
+    if change.what == "metric":
+        scale, digits = (1, _digits(change.shape)) if in_percent(change.shape) else (0.01, 4)
+        then, today = (f"{value:.{digits}f}" for value in (change.baseline, change.current))
+        value, ends = f"{-scale * change.value:+.{digits}f}", change.ci95 or ()
+        interval = ", ".join(f"{-scale * end:+.{digits}f}" for end in ends[::-1])
+        return [*entry, change.shape, change.verdict, then, today, value, f"[{interval}]"]
+    if change.what == "size":
+        cells = [f"{change.baseline:.1f}", f"{change.current:.1f}", f"{100 * (change.value - 1):+.1f}%", ""]
+        return [*entry, "MB", change.verdict, *cells]
+    interval = ", ".join(f"{100 * (end - 1):+.0f}%" for end in change.ci95 or ())
+    cells = [f"{change.baseline:.2f}×", f"{change.current:.2f}×", f"{100 * (change.value - 1):+.0f}%"]
+    return [*entry, f"time {change.shape}", change.verdict, *cells, f"[{interval}]" if interval else "–"]
