@@ -172,6 +172,7 @@ def _run_step(
         device=chain.device,
         input_folder=before,
         steps=tuple(done),
+        logs=step.folder.parent / "logs" / step.folder.name,
     )
     task = artifact.manifest.task
     if task is not None and task.pair is None and chain.data is not None:

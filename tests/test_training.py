@@ -216,3 +216,15 @@ def test_options_that_cannot_be_are_refused():
     Finetune(label_smoothing=0.1).check(plan)
     assert "label_smoothing and class_balance are for classes, the task is regression" in plan.errors[0]
     assert "wandb is not installed. Install it: pip install wandb." in text
+
+
+def test_tensorboard_finds_the_losses_after_the_run(tmp_path):
+    pytest.importorskip("tensorboard", reason="TensorBoard is an extra")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    context = Context(seed=0, workdir=tmp_path / "scratch", data=tiny_data(), logs=tmp_path / "logs")
+    Finetune(epochs=10, batch_size=16, track=("tensorboard",)).apply(tiny_artifact("bert"), context)
+    assert not list((tmp_path / "scratch").rglob("*tfevents*"))
+    events = EventAccumulator(str(tmp_path / "logs")).Reload()
+    assert {"train/loss", "eval/accuracy"} <= set(events.Tags()["scalars"])
+    assert any(str(tmp_path / "logs") in note for note in context.notes)

@@ -57,6 +57,7 @@ class Context:
         input_folder: where the artifact that comes in was loaded from.
         steps: folders of the steps before this one, first to last.
         notes: facts for the user and the manifest; a pass appends one line each.
+        logs: folder for what trackers write, which stays; None: none is written.
         unmet: budgets that the pass could not meet, a line each; what it returns is saved all the same.
     """
 
@@ -66,6 +67,7 @@ class Context:
     device: str = "cpu"
     input_folder: Path | None = None
     steps: tuple[Path, ...] = ()
+    logs: Path | None = None
     notes: list[str] = field(default_factory=list)
     unmet: list[str] = field(default_factory=list)
 

@@ -194,6 +194,9 @@ def train(
     callbacks: list[TrainerCallback] = [_ProgressBar(title)]
     if options.patience is not None:
         callbacks.append(EarlyStoppingCallback(options.patience))
+    if "tensorboard" in options.track and context.logs is not None:
+        callbacks.append(_tensorboard(context.logs))
+        context.notes.append(f"to look at the losses: tensorboard --logdir {context.logs}")
     with ExitStack() as stack:
         stack.enter_context(_made_for_training(model, options.dropout, context.device))
         stack.enter_context(adapted(model, options.adapter))
@@ -221,6 +224,15 @@ def train(
         for wrapper in ("forward", "_original_forward"):
             model.__dict__.pop(wrapper, None)
     model.eval()
+
+
+def _tensorboard(folder: Path) -> TrainerCallback:
+    """Write to a folder that stays: the Trainer's own choice lies in the working folder, which goes at the end."""
+    from transformers.integrations.integration_utils import TensorBoardCallback
+
+    callback = TensorBoardCallback()
+    callback.logging_dir = callback.logging_dir or str(folder)  # unless TENSORBOARD_LOGGING_DIR names another
+    return callback
 
 
 def _arguments(options: TrainingPass, context: Context, task: Task) -> TrainingArguments:
@@ -257,7 +269,7 @@ def _arguments(options: TrainingPass, context: Context, task: Task) -> TrainingA
         greater_is_better=True,
         logging_strategy="steps" if options.track else "no",
         logging_steps=10,
-        report_to=list(options.track) or "none",
+        report_to=[name for name in options.track if name != "tensorboard"] or "none",
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=context.device != "cpu",
