@@ -106,7 +106,7 @@ def test_html_is_one_wellformed_file_that_fetches_nothing():
     made = report(
         row("<teacher>", metric=metric),
         row("student", "onnxruntime", Ratio(value=3, ci95=(2.9, 3.1)), 3.3, metric, size_mb=20),
-        accuracy=score(entries("<teacher>"), [np.eye(2)], [TASK], [[0, 1]], 2, 0),
+        accuracy=score(entries("<teacher>"), [np.eye(2)], [TASK], [[0, 1]], ["a", "b"], 0),
     )
     page = to_html(made)
     parser = Strict()
@@ -114,7 +114,7 @@ def test_html_is_one_wellformed_file_that_fetches_nothing():
     assert parser.open == []
     assert parser.fetched == []
     assert "<teacher>" not in page
-    assert page.count("<figure>") == 4
+    assert page.count("<figure>") == 5
     assert "prefers-color-scheme: dark" in page
     assert not re.search(r"#0[1-6]0[1-6]0[1-6]", page)  # every colour of a plot is a variable of the page
     assert "<image" not in page  # drawn, not rasterised
@@ -134,7 +134,7 @@ def test_score_compares_example_by_example():
     first, second = np.zeros((100, 2)), np.zeros((100, 2))
     first[:90, 0] = first[90:, 1] = 1  # right on 50 + 10
     second[:50, 0] = second[50:, 1] = 1  # right on all
-    one, two = score(entries("first", "second"), [first, second], [TASK, TASK], [truth] * 2, 100, 0)
+    one, two = score(entries("first", "second"), [first, second], [TASK, TASK], [truth] * 2, ["a b"] * 100, 0)
     assert (one.metric.value, two.metric.value) == (60, 100)
     assert one.difference_with_first is None
     assert one.agreement_with_first == 100
@@ -147,7 +147,9 @@ def test_score_compares_example_by_example():
 def test_score_matches_classes_by_name():
     swapped = Task(kind="classification", labels=("good", "bad"))
     logits = np.eye(2)
-    one, two = score(entries("a", "b"), [logits, logits[:, ::-1]], [TASK, swapped], [[0, 1]] * 2, 2, 0)
+    one, two = score(
+        entries("a", "b"), [logits, logits[:, ::-1]], [TASK, swapped], [[0, 1]] * 2, ["a", "b"], 0
+    )
     assert one.metric.value == two.metric.value == two.agreement_with_first == 100
 
 
@@ -156,7 +158,7 @@ def test_score_of_regression_is_a_correlation_with_a_paired_bootstrap():
     truth = rng.standard_normal(200)
     task = Task(kind="regression")
     near, far = (truth[:, None] + noise * rng.standard_normal((200, 1)) for noise in (0.1, 2))
-    one, two = score(entries("near", "far"), [near, far], [task, task], [truth] * 2, 200, 0)
+    one, two = score(entries("near", "far"), [near, far], [task, task], [truth] * 2, ["a b"] * 200, 0)
     assert one.metric.name == "spearman"
     assert one.metric.ci95[0] < one.metric.value < one.metric.ci95[1]
     assert two.agreement_with_first == pytest.approx(np.corrcoef(near[:, 0], far[:, 0])[0, 1])

@@ -223,7 +223,9 @@ def test_tensorboard_finds_the_losses_after_the_run(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     context = Context(seed=0, workdir=tmp_path / "scratch", data=tiny_data(), logs=tmp_path / "logs")
-    Finetune(epochs=10, batch_size=16, track=("tensorboard",)).apply(tiny_artifact(tiny_model("bert")), context)
+    Finetune(epochs=10, batch_size=16, track=("tensorboard",)).apply(
+        tiny_artifact(tiny_model("bert")), context
+    )
     assert not list((tmp_path / "scratch").rglob("*tfevents*"))
     events = EventAccumulator(str(tmp_path / "logs")).Reload()
     assert {"train/loss", "eval/accuracy"} <= set(events.Tags()["scalars"])

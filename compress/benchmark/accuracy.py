@@ -15,6 +15,7 @@ from compress.benchmark import statistics
 from compress.benchmark.config import BenchConfig
 from compress.benchmark.evidence import Evidence
 from compress.benchmark.pool import Worker
+from compress.benchmark.quality import Test, quality
 from compress.benchmark.report import Accuracy, Metric
 from compress.benchmark.statistics import Floats
 from compress.benchmark.targets import Entry
@@ -108,6 +109,15 @@ def _question(task: Task) -> str:
     return f"{task.kind} of {'text pairs' if task.pair else 'single texts'}"
 
 
+def readable(test: datasets.Dataset) -> list[str]:
+    """Return the inputs of a test set for people to read: both texts of a pair, the words of tagged ones."""
+    columns = [test[name] for name in ("text", "text_pair") if name in test.column_names]
+    return [
+        " / ".join(text if isinstance(text, str) else " ".join(text) for text in row)
+        for row in zip(*columns, strict=True)
+    ]
+
+
 def write_questions(
     test: datasets.Dataset, tokenizer: PreTrainedTokenizerBase, task: Task, batch_size: int, folder: Path
 ) -> Questions:
@@ -175,7 +185,7 @@ def score(
     answers: Sequence[Answers],
     tasks: Sequence[Task],
     targets: Sequence[Any],
-    examples: int,
+    texts: Sequence[str],
     seed: int,
 ) -> list[Accuracy]:
     """Score every entry and compare it, example by example, with the first.
@@ -185,22 +195,24 @@ def score(
         answers: of each.
         tasks: of each; class columns are matched to the first task's by label name.
         targets: the truth as each model's task has it, with class ids in the first task's order.
-        examples: how many there are.
+        texts: of the examples, for people to read.
         seed: of the bootstrap, alike for all, which pairs its samples.
     """
     task = tasks[0]
     aligned = [_align(*each, task) for each in zip(entries, answers, tasks, strict=True)]
     first = aligned[0], targets[0]
     reference = _evidence(task.rules, first)
+    test = Test(texts, task.labels)
     results: list[Accuracy] = []
     for entry, values, truth in zip(entries, aligned, targets, strict=True):
         metrics = task.metrics(values, truth)
-        evidence = _evidence(task.rules, (values, truth))
+        evidence = _evidence(task.rules, (values, truth)) if results else reference
+        logits = (np.asarray(values), np.asarray(aligned[0])) if evidence.form == "classes" else None
         results.append(
             Accuracy(
                 name=entry.target.name,
                 runtime=entry.runtime,
-                examples=examples,
+                examples=len(texts),
                 metric=Metric(
                     name=task.main_metric, value=metrics[task.main_metric], ci95=evidence.interval(seed)
                 ),
@@ -208,6 +220,7 @@ def score(
                 agreement_with_first=_agreement(task.rules, (values, truth), first),
                 difference_with_first=evidence.difference(reference, seed) if results else None,
                 answers=evidence.packed(),
+                quality=quality(test, task.main_metric, evidence, reference, logits, seed),
             )
         )
     return results

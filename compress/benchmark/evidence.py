@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import zlib
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,10 +31,27 @@ class Evidence:
     form: Form
     rows: Floats
 
+    def part(self, which: NDArray[np.bool_]) -> Evidence:
+        """Return the evidence of some examples."""
+        return Evidence(self.form, self.rows[which])
+
+    def metric(self) -> float:
+        """Return the metric: percent, or a correlation."""
+        if self.form == "classes":
+            return 100 * float(self.right().mean())
+        if self.form == "counts":
+            return 100 * float(statistics.ratio(self.rows))
+        return float(statistics.spearman(self.rows[:, 0], self.rows[:, 1]))
+
+    def right(self) -> NDArray[np.bool_]:
+        """Return (examples,) which classes are the true ones."""
+        right: NDArray[np.bool_] = self.rows[:, 0] == self.rows[:, 1]
+        return right
+
     def interval(self, seed: int) -> Interval:
         """Return the 95% interval of the metric: Wilson's for classes, else a bootstrap over examples."""
         if self.form == "classes":
-            low, high = statistics.wilson_interval(int(_right(self).sum()), len(self.rows))
+            low, high = statistics.wilson_interval(int(self.right().sum()), len(self.rows))
             return 100 * low, 100 * high
         return statistics.percentile_interval(self._resampled(seed))
 
@@ -44,7 +61,7 @@ class Evidence:
         McNemar's exact test with Agresti & Min's interval for classes, a paired bootstrap otherwise.
         """
         if self.form == "classes":
-            right, expected = _right(self), _right(first)
+            right, expected = self.right(), first.right()
             won, lost = int((right & ~expected).sum()), int((~right & expected).sum())
             low, high = statistics.paired_difference_interval(lost, won, len(right))
             return Difference(
@@ -55,16 +72,11 @@ class Evidence:
             )
         apart = self._resampled(seed) - first._resampled(seed)
         return Difference(
-            value=self._metric() - first._metric(),
+            value=self.metric() - first.metric(),
             ci95=statistics.percentile_interval(apart),
             p_value=statistics.bootstrap_p_value(apart),
             test="paired bootstrap",
         )
-
-    def _metric(self) -> float:
-        if self.form == "counts":
-            return 100 * float(statistics.ratio(self.rows))
-        return float(statistics.spearman(self.rows[:, 0], self.rows[:, 1]))
 
     def _resampled(self, seed: int) -> Floats:
         if self.form == "counts":
@@ -88,8 +100,3 @@ def unpacked(answers: Answers) -> Evidence:
     except zlib.error as error:
         raise ValueError(str(error)) from error
     return Evidence(answers.form, values.reshape(-1, 2).astype(np.float64))
-
-
-def _right(evidence: Evidence) -> NDArray[Any]:
-    right: NDArray[Any] = evidence.rows[:, 0] == evidence.rows[:, 1]
-    return right

@@ -17,6 +17,7 @@ from compress.benchmark.accuracy import (
     check_tasks,
     check_test,
     collect_answers,
+    readable,
     score,
     write_questions,
 )
@@ -163,7 +164,7 @@ def _score(
     answers = collect_answers([workers[i] for i in scored], questions, config, work)
     # Class ids of the data are in the first task's order, which answers are brought into.
     targets = [each.encoded.targets for each in questions]
-    return dict(zip(scored, score(entries, answers, tasks, targets, len(test), seed), strict=True))
+    return dict(zip(scored, score(entries, answers, tasks, targets, readable(test), seed), strict=True))
 
 
 def _rows(

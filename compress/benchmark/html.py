@@ -6,7 +6,7 @@ from html import escape
 
 from compress.benchmark.plots import Plot, plots
 from compress.benchmark.report import Report
-from compress.benchmark.tables import Table, details, machine, method, summary
+from compress.benchmark.tables import READING_PARTS, Table, details, flips, machine, method, parts, summary
 
 _STYLE = """
 :root {
@@ -42,6 +42,9 @@ tr:last-child td { border-bottom: 0; }
 .text { text-align: left; }
 td.text:first-child { font-weight: 600; }
 .wrap td { white-space: normal; }
+details { margin: 8px 0; }
+summary { cursor: pointer; color: var(--muted); }
+details .scroll { margin-top: 8px; }
 .unshown { color: var(--quiet); }
 ul { margin: 0; padding-left: 20px; color: var(--muted); }
 """
@@ -66,6 +69,7 @@ def to_html(report: Report) -> str:
 {_table(summary(report))}
 <h2>Plots</h2>
 <div class="plots">{"".join(map(_figure, plots(report)))}</div>
+{_behind(report)}
 <h2>How it was measured</h2>
 <p>{escape(method(report))}</p>
 <ul>{notes}</ul>
@@ -77,6 +81,20 @@ def to_html(report: Report) -> str:
 </body>
 </html>
 """
+
+
+def _behind(report: Report) -> str:
+    """Return parts of the test set and the answers that changed, where the report knows them."""
+    table = parts(report)
+    if table is None:
+        return ""
+    changed = "".join(
+        f"<details><summary>{escape(scored.name)} · {escape(scored.runtime)}: answers that are not the first's"
+        f"</summary>{_table(flips(scored), 'wrap')}</details>"
+        for scored in report.accuracy
+        if scored.quality and scored.quality.flips
+    )
+    return f"<h2>Parts of the test set</h2>{_table(table)}<p>{escape(READING_PARTS)}</p>{changed}"
 
 
 def _models(report: Report) -> str:

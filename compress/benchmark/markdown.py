@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from compress.benchmark.comparison import Comparison
 from compress.benchmark.report import Report
-from compress.benchmark.tables import Table, changes, details, machine, method, summary, widths
+from compress.benchmark.tables import (
+    READING_PARTS,
+    Table,
+    changes,
+    details,
+    machine,
+    method,
+    parts,
+    summary,
+    widths,
+)
 
 _READING = (
     "Time is each model's speed-up over the first one in the same bench, then and now; its change is how much longer "
@@ -16,23 +26,29 @@ _READING = (
 def to_markdown(report: Report) -> str:
     """Return the report as Markdown whose tables read well as plain text too."""
     notes = [f"- {note}" for note in report.notes]
-    parts = [
+    sections = [
         "# Bench",
         to_table(summary(report)),
         method(report),
         *(["\n".join(notes)] if notes else []),
+        *_behind(report),
         "## All rows",
         to_table(details(report)),
         "## Machine",
         to_table(machine(report)),
         f"Measured {report.created}.",
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(sections) + "\n"
+
+
+def _behind(report: Report) -> list[str]:
+    table = parts(report)
+    return [] if table is None else ["## Parts of the test set", to_table(table), READING_PARTS]
 
 
 def comparison_markdown(comparison: Comparison) -> str:
     """Return a comparison as Markdown, for a CI job's summary."""
-    parts = ["# Bench, compared", to_table(changes(comparison)), _READING]
+    sections = ["# Bench, compared", to_table(changes(comparison)), _READING]
     unclear = [change for change in comparison.changes if change.verdict == "unclear"]
     needed = max((change.needed for change in unclear if change.needed), default=None)
     notes = [f"warning: {warning}" for warning in comparison.warnings]
@@ -41,8 +57,8 @@ def comparison_markdown(comparison: Comparison) -> str:
         notes.append(
             f"{len(unclear)} of {len(comparison.changes)} numbers were measured too coarsely to tell{more}"
         )
-    parts += ["\n".join(f"- {note}" for note in notes)] if notes else []
-    return "\n\n".join(parts) + "\n"
+    sections += ["\n".join(f"- {note}" for note in notes)] if notes else []
+    return "\n\n".join(sections) + "\n"
 
 
 def to_table(table: Table) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from compress.benchmark.report import Report, Row
+from compress.benchmark.report import Accuracy, Report, Row
 from compress.benchmark.tables import entry_rows, number, shape_name, speedup_text
 from compress.tasks import in_percent
 
@@ -59,6 +59,13 @@ def plots(report: Report) -> list[Plot]:
             Plot(f"Accuracy and latency at {shape}", caption, _scatter(report, rows, times, "median ms")),
             Plot("Accuracy and size", caption, _scatter(report, rows, [r.size_mb for r in rows], "MB")),
         ]
+    sure = [scored for scored in report.accuracy if scored.quality and scored.quality.calibration]
+    if sure:
+        caption = (
+            "How often answers are right of which a model is so sure; on the line, as often as it thinks."
+        )
+        drawing = _reliability(sure[:1] + sure[1:][-1:])
+        drawn.append(Plot("Calibration of the first and the last", caption, drawing))
     speedups = ["" if row is rows[0] else speedup_text(row.speedup_vs_first) for row in rows]
     smaller = ["" if row is rows[0] else f"{row.smaller_vs_first:.2f}× smaller" for row in rows]
     bars = _bars(rows, [row.latency_ms.p50 for row in rows], "ms", speedups)
@@ -100,6 +107,25 @@ def _scatter(report: Report, rows: Sequence[Row], costs: Sequence[float], label:
     axes.grid(color=_GRID, linewidth=0.8)
     axes.legend(frameon=False, labelcolor=_MUTED, loc="lower right", fontsize=9)
     _label_points(figure, axes, [(row.name, cost, metric.value) for row, cost, metric in points])
+    return _svg(figure)
+
+
+def _reliability(entries: Sequence[Accuracy]) -> str:
+    """Draw accuracy against confidence; a dot's area is the share of examples in its bin."""
+    figure, axes = _figure(height=4.2)
+    axes.plot([0, 100], [0, 100], color=_MUTED, linewidth=1, dashes=(4, 3))
+    for scored in entries:
+        bins = scored.quality.calibration if scored.quality else ()
+        confidence, right = [100 * b.confidence for b in bins], [100 * b.accuracy for b in bins]
+        colour = _MUTED if scored is entries[0] and len(entries) > 1 else _RUNTIMES[scored.runtime]
+        axes.plot(confidence, right, color=colour, linewidth=1.2, label=f"{scored.name} · {scored.runtime}")
+        areas = [10 + 400 * b.examples / scored.examples for b in bins]
+        axes.scatter(confidence, right, areas, color=colour, edgecolors=_SURFACE, zorder=3)
+    axes.set_ylim(0, 104)
+    axes.set_xlabel("confidence, %")
+    axes.set_ylabel("right, %")
+    axes.grid(color=_GRID, linewidth=0.8)
+    axes.legend(frameon=False, labelcolor=_MUTED, loc="lower right", fontsize=9)
     return _svg(figure)
 
 

@@ -78,6 +78,83 @@ class Answers(BaseModel, frozen=True, extra="forbid"):
     rows: str
 
 
+class Slice(BaseModel, frozen=True, extra="forbid"):
+    """How a part of the test set is answered.
+
+    Attributes:
+        by: what makes the part: `label`, or `words` (number of them in the input).
+        value: the label, or a range of numbers.
+        examples: how many there are.
+        metric: the main metric on them; for a class, the share of it that is found.
+        lost, won: examples that only the first entry, or only this one, answers right; None where nothing is
+            simply right.
+        difference_with_first: as for the whole; None for the first itself.
+    """
+
+    by: str
+    value: str
+    examples: int
+    metric: Metric
+    lost: int | None
+    won: int | None
+    difference_with_first: Difference | None
+
+
+class Flip(BaseModel, frozen=True, extra="forbid"):
+    """An example that this entry answers otherwise than the first.
+
+    Attributes:
+        text: the input, cut to 300 characters; both texts of a pair.
+        label: the truth.
+        first, now: what the two say.
+        before, after: the probability that each gives to what the first says.
+    """
+
+    text: str
+    label: str
+    first: str
+    now: str
+    before: float
+    after: float
+
+
+class Bin(BaseModel, frozen=True, extra="forbid"):
+    """Answers that a classifier is about equally sure of.
+
+    Attributes:
+        confidence: mean probability of what it says.
+        accuracy: share that is right.
+        examples: how many there are.
+    """
+
+    confidence: float
+    accuracy: float
+    examples: int
+
+
+class Quality(BaseModel, frozen=True, extra="forbid"):
+    """What stands behind a metric.
+
+    Attributes:
+        slices: parts of the test set of at least 20 examples.
+        lost, won: as for a slice, of the whole test set.
+        divergence: mean KL(first's probabilities ‖ this one's) in nats; None but for single-label classifiers, as are
+            the next.
+        calibration_error: expected calibration error in percent.
+        calibration: what that is computed from, the least sure first.
+        flips: examples answered otherwise than by the first: those that were right first, then by how far the
+            probability fell; 20 at most.
+    """
+
+    slices: tuple[Slice, ...] = ()
+    lost: int | None = None
+    won: int | None = None
+    divergence: float | None = None
+    calibration_error: float | None = None
+    calibration: tuple[Bin, ...] = ()
+    flips: tuple[Flip, ...] = ()
+
+
 class Accuracy(BaseModel, frozen=True, extra="forbid"):
     """How one model file answers the test set in one runtime.
 
@@ -89,7 +166,8 @@ class Accuracy(BaseModel, frozen=True, extra="forbid"):
         agreement_with_first: percent of answers (classes, single labels, tags of words, spans) that are the first
             entry's; for regression and embeddings Pearson's correlation of the two models' answers, in [-1, 1].
         difference_with_first: the main metric against the first entry's; None for the first itself.
-        answers: what the metric was computed from; None in reports of early versions.
+        answers: what the metric was computed from; None in reports of early versions, as is
+        quality: what stands behind the metric.
     """
 
     name: str
@@ -100,6 +178,7 @@ class Accuracy(BaseModel, frozen=True, extra="forbid"):
     agreement_with_first: float
     difference_with_first: Difference | None
     answers: Answers | None = None
+    quality: Quality | None = None
 
 
 class Row(BaseModel, frozen=True, extra="forbid"):

@@ -1,0 +1,169 @@
+"""What stands behind a metric: parts of the test set, calibration, and the answers that changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.benchmark.evidence import Evidence
+from compress.benchmark.report import Bin, Flip, Metric, Quality, Slice
+from compress.benchmark.statistics import Floats
+
+_FEWEST = 20  # examples of a slice
+_BINS = 15
+_FLIPS, _CHARACTERS = 20, 300
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Test:
+    """The test set as quality looks at it.
+
+    Attributes:
+        texts: of each example, both texts of a pair as one.
+        labels: class names; empty where there are none.
+    """
+
+    texts: Sequence[str]
+    labels: tuple[str, ...]
+
+
+def quality(
+    test: Test,
+    metric: str,
+    evidence: Evidence,
+    first: Evidence,
+    logits: tuple[Floats, Floats] | None,
+    seed: int,
+) -> Quality:
+    """Look behind an entry's metric.
+
+    Args:
+        test: the examples.
+        metric: name of the main metric.
+        evidence: of this entry.
+        first: of the first entry; the same object for the first itself.
+        logits: of this entry and of the first, (examples, classes) each; None but for single-label classifiers.
+        seed: of the bootstrap.
+    """
+    slices = tuple(
+        _slice(by, value, which, metric, evidence, first, seed)
+        for by, value, which in _parts(test, evidence)
+        if which.sum() >= _FEWEST
+    )
+    if logits is None:
+        return Quality(slices=slices)
+    ours, theirs = (_probabilities(each) for each in logits)
+    bins, error = calibration(ours, evidence.right())
+    flips = () if evidence is first else tuple(_flips(test, evidence, first, ours, theirs))
+    lost, won = _lost_and_won(evidence, first)
+    return Quality(
+        slices=slices,
+        lost=lost,
+        won=won,
+        divergence=divergence(theirs, ours),
+        calibration_error=error,
+        calibration=bins,
+        flips=flips,
+    )
+
+
+def divergence(first: Floats, other: Floats) -> float:
+    """Return the mean over examples of KL(first ‖ other) = Σ p ln(p / q), in nats.
+
+    Args:
+        first: (examples, classes) probabilities.
+        other: the same.
+    """
+    tiny = np.finfo(np.float64).tiny
+    return float((first * (np.log(first + tiny) - np.log(other + tiny))).sum(-1).mean())
+
+
+def calibration(probabilities: Floats, right: Mask) -> tuple[tuple[Bin, ...], float]:
+    """Return the bins of confidence and the expected calibration error in percent.
+
+    15 bins of equal width; the error is Σ (examples in the bin / all) |accuracy - confidence|. Guo et al., ICML 2017,
+    section 2.
+
+    Args:
+        probabilities: (examples, classes).
+        right: (examples,) which answers are.
+    """
+    confidence = probabilities.max(-1)
+    # The lowest confidence is 1 / classes; bin i holds (i / 15, (i + 1) / 15].
+    places = np.clip(np.ceil(confidence * _BINS).astype(int) - 1, 0, _BINS - 1)
+    bins = tuple(
+        Bin(
+            confidence=float(confidence[places == place].mean()),
+            accuracy=float(right[places == place].mean()),
+            examples=int((places == place).sum()),
+        )
+        for place in np.unique(places)
+    )
+    error = sum(each.examples * abs(each.accuracy - each.confidence) for each in bins) / len(right)
+    return bins, 100 * error
+
+
+def _parts(test: Test, evidence: Evidence) -> Iterator[tuple[str, str, Mask]]:
+    """Yield what to slice by, the part's name and which examples it has: classes, and thirds by length."""
+    if evidence.form == "classes":
+        for number, label in enumerate(test.labels):
+            yield "label", label, evidence.rows[:, 1] == number
+    words = np.array([len(text.split()) for text in test.texts])
+    low, high = (int(np.quantile(words, share)) for share in (1 / 3, 2 / 3))
+    for value, which in (
+        (f"up to {low}", words <= low),
+        (f"{low + 1} to {high}" if low + 1 < high else f"{high}", (words > low) & (words <= high)),
+        (f"over {high}", words > high),
+    ):
+        yield "words", value, which
+
+
+def _slice(
+    by: str, value: str, which: Mask, metric: str, evidence: Evidence, first: Evidence, seed: int
+) -> Slice:
+    ours, theirs = evidence.part(which), first.part(which)
+    lost, won = _lost_and_won(ours, theirs) if ours.form == "classes" else (None, None)
+    return Slice(
+        by=by,
+        value=value,
+        examples=int(which.sum()),
+        metric=Metric(name=metric, value=ours.metric(), ci95=ours.interval(seed)),
+        lost=lost,
+        won=won,
+        difference_with_first=None if evidence is first else ours.difference(theirs, seed),
+    )
+
+
+def _lost_and_won(ours: Evidence, first: Evidence) -> tuple[int, int]:
+    right, before = ours.right(), first.right()
+    return int((before & ~right).sum()), int((right & ~before).sum())
+
+
+def _probabilities(logits: Floats) -> Floats:
+    from scipy.special import softmax
+
+    probabilities: Floats = softmax(logits.astype(np.float64), axis=-1)
+    return probabilities
+
+
+def _flips(test: Test, evidence: Evidence, first: Evidence, ours: Floats, theirs: Floats) -> Iterator[Flip]:
+    """Yield the answers that changed: those that were right first, then by how far the probability fell."""
+    now, then = evidence.rows[:, 0].astype(int), first.rows[:, 0].astype(int)
+    truth = evidence.rows[:, 1].astype(int)
+    changed = np.flatnonzero(now != then)
+    fell = theirs[changed, then[changed]] - ours[changed, then[changed]]
+    order = np.lexsort((-fell, then[changed] != truth[changed]))
+    for index in changed[order][:_FLIPS]:
+        text = test.texts[index]
+        yield Flip(
+            text=text if len(text) <= _CHARACTERS else f"{text[: _CHARACTERS - 1]}…",
+            label=test.labels[truth[index]],
+            first=test.labels[then[index]],
+            now=test.labels[now[index]],
+            before=float(theirs[index, then[index]]),
+            after=float(ours[index, then[index]]),
+        )

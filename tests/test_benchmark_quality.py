@@ -1,0 +1,129 @@
+"""What stands behind a metric, by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from tiny_reports import report, row
+
+from compress.benchmark import Entry, Target
+from compress.benchmark.accuracy import score
+from compress.benchmark.evidence import Evidence
+from compress.benchmark.html import to_html
+from compress.benchmark.markdown import to_markdown
+from compress.benchmark.quality import Test, calibration, divergence, quality
+from compress.tasks import Task
+
+LABELS = ("bad", "good")
+
+
+def logits_of(*good):
+    """Logits of the given probabilities of the second class."""
+    p = np.asarray(good, np.float64)
+    return np.log(np.stack([1 - p, p], -1))
+
+
+def test_divergence_by_hand():
+    first, other = np.array([[0.5, 0.5]]), np.array([[0.25, 0.75]])
+    assert divergence(first, other) == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(2 / 3))
+    assert divergence(first, first) == 0
+    assert divergence(np.array([[1.0, 0.0]]), np.array([[1.0, 0.0]])) == pytest.approx(0)
+
+
+def test_calibration_error_by_hand():
+    # Two bins: four answers at 0.6, three right (off by 0.15); one at 0.95, wrong (off by 0.95).
+    probabilities = np.array([[0.4, 0.6]] * 4 + [[0.05, 0.95]])
+    bins, error = calibration(probabilities, np.array([True, True, True, False, False]))
+    assert [b.examples for b in bins] == [4, 1]
+    assert [b.confidence for b in bins] == pytest.approx([0.6, 0.95])
+    assert [b.accuracy for b in bins] == [0.75, 0]
+    assert error == pytest.approx(100 * (0.8 * 0.15 + 0.2 * 0.95))
+
+
+def made(first, now, truth, texts, labels=LABELS):
+    ours, theirs = logits_of(*now), logits_of(*first)
+    evidence, reference = (
+        Evidence("classes", np.stack([x.argmax(-1), truth], -1).astype(float)) for x in (ours, theirs)
+    )
+    return quality(Test(texts, labels), "accuracy", evidence, reference, (ours, theirs), 0)
+
+
+def test_flips_show_what_was_lost_first_and_the_largest_falls():
+    first = [0.9, 0.6, 0.4, 0.9]
+    now = [0.1, 0.4, 0.6, 0.8]  # lost by much, lost by little, won, unchanged
+    found = made(first, now, [1, 1, 1, 1], ["one", "two", "x" * 400, "four"])
+    assert [(f.text[:3], f.first, f.now) for f in found.flips] == [
+        ("one", "good", "bad"),
+        ("two", "good", "bad"),
+        ("xxx", "bad", "good"),
+    ]
+    assert (found.flips[0].before, found.flips[0].after) == pytest.approx((0.9, 0.1))
+    assert len(found.flips[2].text) == 300
+    assert found.flips[2].text.endswith("…")
+
+
+def test_slices_are_classes_and_thirds_by_length():
+    truth = np.array([0, 1] * 45)
+    texts = ["w " * (1 + i // 30) for i in range(90)]  # 30 of one word, 30 of two, 30 of three
+    first = np.where(truth == 1, 0.9, 0.1)
+    now = first.copy()
+    now[[0, 2, 4, 61]] = 1 - now[[0, 2, 4, 61]]
+    found = made(first, now, truth, texts)
+    parts = {(part.by, part.value): part for part in found.slices}
+    assert list(parts) == [
+        ("label", "bad"),
+        ("label", "good"),
+        ("words", "up to 1"),
+        ("words", "2"),
+        ("words", "over 2"),
+    ]
+    assert (parts["label", "bad"].lost, parts["label", "good"].lost) == (3, 1)
+    assert parts["label", "bad"].metric.value == pytest.approx(100 * 42 / 45)
+    assert parts["words", "up to 1"].metric.value == pytest.approx(90)
+    assert parts["words", "2"].difference_with_first.value == 0
+    assert parts["words", "over 2"].examples == 30
+
+
+def test_small_parts_are_left_out():
+    assert made([0.9] * 19, [0.9] * 19, [1] * 19, ["w"] * 19).slices == ()
+
+
+def scored():
+    truth = [0, 1] * 20
+    first = logits_of(*[0.1, 0.9] * 20)
+    now = logits_of(*[0.1, 0.9] * 18, *[0.8, 0.3] * 2)
+    task = Task(kind="classification", labels=LABELS)
+    texts = [f"<text> {number}" for number in range(40)]
+    entries = [Entry(Target(name, None), "torch") for name in ("first", "second")]
+    accuracy = score(entries, [first, now], [task] * 2, [truth] * 2, texts, 0)
+    return report(
+        row("first", metric=accuracy[0].metric),
+        row("second", metric=accuracy[1].metric),
+        accuracy=tuple(accuracy),
+    )
+
+
+def test_the_reports_show_parts_and_flips():
+    found = scored()
+    text = to_markdown(found)
+    assert "## Parts of the test set" in text
+    line = next(line for line in text.split("## Parts")[1].splitlines() if line.startswith("| second"))
+    assert [cell.strip() for cell in line.split("|")][3:5] == ["90.0 (-10.0 n.s.)", "90.0 (-10.0 n.s.)"]
+    assert [cell.strip() for cell in line.split("|")][-5:-3] == ["4", "0"]
+    page = to_html(found)
+    assert "&lt;text&gt; 36" in page
+    assert "second · torch: answers that are not the first" in page
+    assert "first · torch: answers" not in page
+    assert "Calibration of the first and the last" in page
+
+
+def test_regression_has_slices_by_length_alone():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=90)
+    answers = truth[:, None] + rng.normal(size=(90, 1))
+    task = Task(kind="regression")
+    texts = ["w " * (1 + i // 30) for i in range(90)]
+    (one,) = score([Entry(Target("m", None), "torch")], [answers], [task], [truth], texts, 0)
+    assert {part.by for part in one.quality.slices} == {"words"}
+    assert one.quality.divergence is None
+    assert one.quality.flips == ()
