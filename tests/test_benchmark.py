@@ -21,8 +21,10 @@ from compress.architectures import positions_of
 from compress.artifact import load, save
 from compress.benchmark import BenchConfig, Entry, Report, Target, latency, run_bench, subjects
 from compress.benchmark import targets as files
-from compress.benchmark.latency import Shape, plan_rounds, write_inputs
+from compress.benchmark.latency import plan_rounds, write_inputs, write_texts
 from compress.benchmark.pool import Worker
+from compress.benchmark.shapes import Shape
+from compress.benchmark.worker import Handler
 from compress.errors import CompressError, FolderError, InputError
 from compress.tasks import Task
 from compress.tasks.evaluate import evaluate
@@ -69,7 +71,7 @@ def bench(folder, tmp_path_factory):
     save(tiny_artifact(tiny_model("bert", layers=1, seed=1)), base / "short")
     write_graph(base / "short" / "onnx" / "model_quantized.onnx")
     targets = [Target("tiny", folder), Target("short", base / "short")]
-    config = BenchConfig(**QUICK | {"sequence_lengths": (8, 64)})
+    config = BenchConfig(**QUICK | {"sequence_lengths": (8, 64), "texts": 3})
     return run_bench(targets, config, TEST, base / "out", 0), base / "out"
 
 
@@ -77,7 +79,7 @@ def test_bench_has_a_row_for_each_model_runtime_and_possible_shape(bench):
     report, _ = bench
     entries = [(row.name, row.runtime, row.sequence_length) for row in report.rows]
     names = [("tiny", "torch"), ("tiny", "onnxruntime"), ("short", "torch"), ("short", "onnxruntime")]
-    assert entries == [(*name, 8) for name in names]
+    assert sorted(entries) == sorted((*name, length) for length in (8, 0) for name in names)
     assert "tiny (torch) has no rows at length 64: the model has 40 positions" in report.notes
     for row in report.rows:
         assert 0 < row.latency_ms.p50 <= row.latency_ms.p95 <= row.latency_ms.p99
@@ -85,6 +87,27 @@ def test_bench_has_a_row_for_each_model_runtime_and_possible_shape(bench):
         assert row.load_s > 0
         assert row.parameters == files.count_parameters(bench[1].parent / "short") or row.name == "tiny"
     assert report.rows[0].speedup_vs_first.value == 1
+
+
+def test_texts_are_timed_as_each_model_reads_them(tmp_path, folder):
+    task, tokenizer = load(folder).task, load(folder).tokenizer
+    texts = TEST.select([0, 3]).map(lambda row, i: {"text": row["text"] + " good" * i}, with_indices=True)
+    file = write_texts(texts, tokenizer, task, tmp_path)
+    with np.load(file) as arrays:
+        shapes = sorted(arrays[name].shape for name in arrays.files if name.startswith("input_ids"))
+    assert shapes == [(1, 5), (1, 6)]  # three or four words and the two special tokens
+
+
+def test_a_run_over_texts_is_the_mean_of_its_calls(tmp_path):
+    class Constant:
+        def bind(self, inputs):
+            return lambda: 10 * inputs["input_ids"].shape[1]
+
+    np.savez(tmp_path / "texts.npz", **{f"input_ids.{i}": np.ones((1, 3 + i), int) for i in range(3)})
+    handler = Handler(Constant())
+    warm = handler.do_warm(str(tmp_path / "texts.npz"), 0.1)
+    assert warm["seconds"] == pytest.approx(3 * 40e-9)  # what a run costs: three calls of 30, 40 and 50 ns
+    assert handler.do_time(str(tmp_path / "texts.npz"), 2, 1) == {"nanoseconds": [40, 40]}
 
 
 def test_onnxruntime_worker_is_far_smaller_than_torchs(bench):
@@ -164,6 +187,11 @@ def test_bench_refuses_with_the_cause(change, message, folder, tmp_path):
     with pytest.raises(InputError, match=message):
         run_bench([Target(n, folder) for n in names], config, change.get("test", TEST), tmp_path / "out", 0)
     assert not (tmp_path / "out").exists()
+
+
+def test_texts_need_a_test_set(folder, tmp_path):
+    with pytest.raises(InputError, match="texts of the test set are to be timed, but there is none"):
+        run_bench([Target("a", folder)], BenchConfig(**QUICK, texts=2), None, tmp_path / "out", 0)
 
 
 def test_bench_refuses_models_of_another_task(folder, tmp_path):

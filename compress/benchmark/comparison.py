@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 
 from compress.benchmark.evidence import Evidence, unpacked
 from compress.benchmark.report import Accuracy, Difference, Report, Row
+from compress.benchmark.shapes import Shape
 from compress.benchmark.statistics import Interval, holm, ratio_of_ratios
 from compress.errors import InputError
 from compress.tasks import in_percent
@@ -122,7 +123,9 @@ def _warnings(
         if then != today:
             yield f"another {name.replace('_', ' ')}: {_shown(then)}, now {_shown(today)}"
     for what, some, others in (("the baseline", before, now), ("the current report", now, before)):
-        alone = sorted({f"{key[0]} ({key[1]}) {key[4]}×{key[5]}" for key in some.keys() - others.keys()})
+        alone = sorted(
+            {f"{key[0]} ({key[1]}) {Shape(key[4], key[5])}" for key in some.keys() - others.keys()}
+        )
         if alone:
             yield f"only in {what}: {', '.join(alone)}"
 
@@ -155,7 +158,7 @@ def _times(pairs: Sequence[tuple[Row, Row]], limit: float) -> Iterator[Change]:
             verdict = _verdict(value - 1, interval[1] - 1, limit, shown_slower, shown_faster)
             if verdict == "unclear":
                 needed = _more(interval[1] / value - 1, limit)
-        shape = f"{then.batch_size}×{then.sequence_length}"
+        shape = str(Shape(then.batch_size, then.sequence_length))
         yield Change(
             "time", then.name, then.runtime, shape, a_value, b_value, value, interval, verdict, needed
         )

@@ -33,6 +33,13 @@ class BenchConfig(BaseModel, frozen=True, extra="forbid", defer_build=True):
     sequence_lengths: tuple[Annotated[int, Field(ge=1, le=131072)], ...] = Field(
         (32, 128), min_length=1, description="Tokens in each example; inputs are full, without padding."
     )
+    texts: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="Texts of the test set that are timed as they are too, one a call; a run is all of them "
+        "once, its time the mean of a call.",
+    )
     threads: int = Field(
         1, ge=1, le=1024, description="Threads of each runtime. One compares best on a machine others use."
     )

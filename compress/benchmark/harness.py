@@ -22,14 +22,16 @@ from compress.benchmark.accuracy import (
     write_questions,
 )
 from compress.benchmark.config import BenchConfig
-from compress.benchmark.latency import Cell, Shape, measure, shapes_of, write_inputs
+from compress.benchmark.latency import Cell, measure, write_inputs, write_texts
 from compress.benchmark.pool import Worker
 from compress.benchmark.report import Accuracy, Latency, Ratio, Report, Row
+from compress.benchmark.shapes import TEXTS, Shape, shapes_of
 from compress.benchmark.statistics import MIN_ROUNDS, Floats, ratio_of_medians
 from compress.benchmark.subjects import Subject, check, load_notes, possible, prepare
 from compress.benchmark.targets import Target
 from compress.benchmark.writing import write_report
 from compress.display import progress
+from compress.errors import InputError
 from compress.folders import check_output
 from compress.hardware import fingerprint
 from compress.manifest import hash_json
@@ -66,6 +68,12 @@ def run_bench(
     check(targets, config)
     if test is not None:
         check_test(test)
+    elif config.texts:
+        raise InputError(
+            "texts of the test set are to be timed, but there is none",
+            place="bench.texts",
+            remedy="Give data with test rows, or leave texts out.",
+        )
     machine = fingerprint()
     with tempfile.TemporaryDirectory(prefix="compress-bench-") as temporary, ExitStack() as stack:
         work, notes = Path(temporary), load_notes(config)
@@ -78,7 +86,12 @@ def run_bench(
         shapes = [possible(subject, config, notes) for subject in subjects]
         vocabulary = min(subject.config.vocab_size for subject in subjects)
         padding = {subject.config.pad_token_id for subject in subjects} - {None}
-        inputs = write_inputs(shapes_of(config), vocabulary, padding, seed, work)
+        drawn = write_inputs(shapes_of(config), vocabulary, padding, seed, work)
+        inputs = {
+            (i, shape): drawn[shape] for i, able in enumerate(shapes) for shape in able if shape in drawn
+        }
+        if test is not None and config.texts:
+            inputs |= _texts(subjects, shapes, test, config.texts, seed, work)
         workers, load_s = _start(subjects, config, work, stack)
         times = measure(workers, shapes, inputs, config, seed)
         memory = [worker.ask({"do": "memory"})["peak_rss"] / 1e6 for worker in workers]
@@ -115,6 +128,34 @@ def _start(
             workers.append(worker)
             advance(1)
     return workers, seconds
+
+
+def _texts(
+    subjects: Sequence[Subject],
+    shapes: Sequence[Sequence[Shape]],
+    test: datasets.Dataset,
+    count: int,
+    seed: int,
+    work: Path,
+) -> dict[Cell, Path]:
+    """Write the same texts of the test set, drawn at random, for each model that is timed on them."""
+    from transformers import AutoTokenizer
+
+    rows = np.random.default_rng(seed).choice(len(test), min(count, len(test)), replace=False)
+    texts = test.select(np.sort(rows))
+    made: dict[Target, Path] = {}
+    for subject, able in zip(subjects, shapes, strict=True):
+        target = subject.entry.target
+        if TEXTS in able and subject.task is not None and target not in made:
+            folder = work / f"texts-{len(made)}"
+            folder.mkdir()
+            tokenizer = AutoTokenizer.from_pretrained(target.folder, local_files_only=True)
+            made[target] = write_texts(texts, tokenizer, subject.task, folder)
+    return {
+        (i, TEXTS): made[subject.entry.target]
+        for i, (subject, able) in enumerate(zip(subjects, shapes, strict=True))
+        if TEXTS in able
+    }
 
 
 def _timing_notes(times: Mapping[Cell, Floats], config: BenchConfig) -> list[str]:

@@ -7,30 +7,29 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from compress.benchmark.config import BenchConfig
 from compress.benchmark.pool import Worker
+from compress.benchmark.shapes import TEXTS, Shape
 from compress.benchmark.statistics import MIN_ROUNDS, Floats
 from compress.display import progress
+from compress.tasks.inputs import batches
+
+if TYPE_CHECKING:
+    import datasets
+    from transformers import PreTrainedTokenizerBase
+
+    from compress.tasks import Task
 
 _WARM_SECONDS = 0.5
 _MOST_RUNS = 40  # in one turn
 _OVERTIME = 1.25  # how far turns of at least one run may exceed the time asked for before rounds are dropped
 # After another process ran, caches are cold; for slow models that is lost in the measurement.
 _DISCARD, _DISCARD_BELOW = 1, 0.05
-
-
-@dataclass(frozen=True, order=True)
-class Shape:
-    """Batch size × tokens."""
-
-    batch_size: int
-    sequence_length: int
-
-    def __str__(self) -> str:
-        return f"{self.batch_size}×{self.sequence_length}"
 
 
 Cell = tuple[int, Shape]  # index of the worker, shape
@@ -42,11 +41,6 @@ class Plan:
 
     rounds: int
     runs: Mapping[Cell, int]
-
-
-def shapes_of(config: BenchConfig) -> list[Shape]:
-    """Return all shapes, small batches first."""
-    return [Shape(batch, length) for batch in config.batch_sizes for length in config.sequence_lengths]
 
 
 def write_inputs(
@@ -66,11 +60,25 @@ def write_inputs(
     rng = np.random.default_rng(seed)
     files = {}
     for shape in shapes:
+        if shape == TEXTS:
+            continue
         drawn = rng.choice(ids, size=(shape.batch_size, shape.sequence_length))
         files[shape] = folder / f"{shape.batch_size}x{shape.sequence_length}.npz"
         arrays = {"input_ids.0": drawn, "attention_mask.0": np.ones_like(drawn)}
         np.savez(files[shape], **arrays)  # type: ignore[arg-type]
     return files
+
+
+def write_texts(
+    texts: datasets.Dataset, tokenizer: PreTrainedTokenizerBase, task: Task, folder: Path
+) -> Path:
+    """Tokenize texts as a model reads them and write each as a batch of its own, as one worker input."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for number, (_, batch) in enumerate(batches(task.encode(texts, tokenizer).inputs, tokenizer, 1)):
+        arrays |= {f"{name}.{number}": value.numpy() for name, value in batch.items()}
+    file = folder / "texts.npz"
+    np.savez(file, **arrays)  # type: ignore[arg-type]
+    return file
 
 
 def plan_rounds(estimates: Mapping[Cell, float], config: BenchConfig) -> Plan:
@@ -90,7 +98,7 @@ def plan_rounds(estimates: Mapping[Cell, float], config: BenchConfig) -> Plan:
 def measure(
     workers: Sequence[Worker],
     shapes: Sequence[Sequence[Shape]],
-    inputs: Mapping[Shape, Path],
+    inputs: Mapping[Cell, Path],
     config: BenchConfig,
     seed: int,
 ) -> dict[Cell, Floats]:
@@ -102,7 +110,7 @@ def measure(
     Args:
         workers: the entries' processes.
         shapes: for each worker, the shapes that its model can take.
-        inputs: input file of each shape.
+        inputs: input file of each worker and shape.
         config: rounds and seconds.
         seed: of the order.
 
@@ -115,7 +123,7 @@ def measure(
     estimates: dict[Cell, float] = {}
     with progress("warm up", len(cells)) as advance:
         for index, shape in cells:
-            request = {"do": "warm", "inputs": str(inputs[shape]), "seconds": _WARM_SECONDS}
+            request = {"do": "warm", "inputs": str(inputs[index, shape]), "seconds": _WARM_SECONDS}
             estimates[index, shape] = workers[index].ask(request)["seconds"]
             advance(1)
     plan = plan_rounds(estimates, config)
@@ -129,7 +137,7 @@ def measure(
             for index, shape in _shuffled(cells, rng):
                 request = {
                     "do": "time",
-                    "inputs": str(inputs[shape]),
+                    "inputs": str(inputs[index, shape]),
                     "runs": plan.runs[index, shape],
                     "discard": _discard(estimates[index, shape]),
                 }

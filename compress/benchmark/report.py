@@ -186,8 +186,9 @@ class Row(BaseModel, frozen=True, extra="forbid"):
 
     Attributes:
         name, runtime, device, threads: who ran, where.
-        batch_size, sequence_length: shape of the input; full length, no padding.
-        latency_ms: time of one call.
+        batch_size, sequence_length: shape of the input; full length, no padding. A length of 0: texts of the test
+            set as they are, one a call.
+        latency_ms: time of one call; of texts, percentiles of the means over all of them.
         throughput: examples a second, batch size over median latency.
         load_s: from the first import of the runtime to a model that can answer; files in the page cache.
         peak_rss_mb: highest resident memory of the runtime's process, from its start through all timed runs.

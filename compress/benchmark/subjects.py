@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from compress.architectures import positions_of
 from compress.benchmark import targets as files
 from compress.benchmark.config import BenchConfig, Runtime
-from compress.benchmark.latency import Shape, shapes_of
+from compress.benchmark.shapes import TEXTS, Shape, shapes_of
 from compress.benchmark.targets import Entry, Target
 from compress.display import progress
 from compress.errors import CompressError, InputError
@@ -176,6 +176,9 @@ def possible(subject: Subject, config: BenchConfig, notes: list[str]) -> list[Sh
     """Return the shapes that the model has positions for; note those it has not."""
     longest = positions_of(subject.config)
     shapes = [shape for shape in shapes_of(config) if longest is None or shape.sequence_length <= longest]
+    if subject.task is None and TEXTS in shapes:
+        shapes.remove(TEXTS)
+        notes.append(f"{subject.entry} was not timed on texts: the model has no task to read them for")
     too_long = sorted(set(config.sequence_lengths) - {shape.sequence_length for shape in shapes})
     if too_long:
         lengths = ", ".join(map(str, too_long))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from compress.benchmark.comparison import Change, Comparison
 from compress.benchmark.report import Accuracy, Difference, Metric, Ratio, Report, Row, Slice
+from compress.benchmark.shapes import Shape
 from compress.tasks import in_percent
 
 READING_PARTS = (
@@ -28,8 +29,8 @@ class Table:
 
 
 def shape_name(row: Row) -> str:
-    """Return batch × length, `8×128`."""
-    return f"{row.batch_size}×{row.sequence_length}"
+    """Return batch × length, `8×128`, or `1×text`."""
+    return str(Shape(row.batch_size, row.sequence_length))
 
 
 def entry_rows(report: Report) -> list[list[Row]]:

@@ -66,6 +66,7 @@ def bench(
     runtime: Annotated[list[Runtime] | None, field(BenchConfig, "runtimes", "--runtime")] = None,
     batch_size: Annotated[list[int] | None, field(BenchConfig, "batch_sizes", "--batch-size")] = None,
     seq_len: Annotated[list[int] | None, field(BenchConfig, "sequence_lengths", "--seq-len")] = None,
+    texts: Annotated[int | None, field(BenchConfig, "texts")] = None,
     threads: Annotated[int | None, field(BenchConfig, "threads")] = None,
     device: Annotated[Literal["cpu", "cuda"] | None, field(BenchConfig, "device")] = None,
     out: Out = None,
@@ -88,6 +89,7 @@ def bench(
         runtimes=[str(name) for name in runtime or []],
         batch_sizes=batch_size,
         sequence_lengths=seq_len,
+        texts=texts,
         threads=threads,
         device=device,
     )
