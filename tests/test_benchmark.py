@@ -16,13 +16,16 @@ from onnx import TensorProto, helper, numpy_helper
 from pydantic import ValidationError
 from safetensors.torch import save_file
 from tiny_models import WORDS, tiny_artifact, tiny_model, tiny_tokenizer
+from tiny_reports import row
 
 from compress.architectures import positions_of
 from compress.artifact import load, save
 from compress.benchmark import BenchConfig, Entry, Report, Target, latency, run_bench, subjects
 from compress.benchmark import targets as files
+from compress.benchmark.harness import _noise_notes
 from compress.benchmark.latency import plan_rounds, write_inputs, write_texts
 from compress.benchmark.pool import Worker
+from compress.benchmark.report import Ratio
 from compress.benchmark.shapes import Shape
 from compress.benchmark.worker import Handler
 from compress.errors import CompressError, FolderError, InputError
@@ -81,11 +84,11 @@ def test_bench_has_a_row_for_each_model_runtime_and_possible_shape(bench):
     names = [("tiny", "torch"), ("tiny", "onnxruntime"), ("short", "torch"), ("short", "onnxruntime")]
     assert sorted(entries) == sorted((*name, length) for length in (8, 0) for name in names)
     assert "tiny (torch) has no rows at length 64: the model has 40 positions" in report.notes
-    for row in report.rows:
-        assert 0 < row.latency_ms.p50 <= row.latency_ms.p95 <= row.latency_ms.p99
-        assert row.throughput == pytest.approx(1000 / row.latency_ms.p50)
-        assert row.load_s > 0
-        assert row.parameters == files.count_parameters(bench[1].parent / "short") or row.name == "tiny"
+    for each in report.rows:
+        assert 0 < each.latency_ms.p50 <= each.latency_ms.p95 <= each.latency_ms.p99
+        assert each.throughput == pytest.approx(1000 / each.latency_ms.p50)
+        assert each.load_s > 0
+        assert each.parameters == files.count_parameters(bench[1].parent / "short") or each.name == "tiny"
     assert report.rows[0].speedup_vs_first.value == 1
 
 
@@ -132,6 +135,14 @@ def test_few_rounds_make_no_claim(bench):
     report, _ = bench
     assert all(row.speedup_vs_first.ci95 is None for row in report.rows[1:])
     assert "fewer than 5 rounds: speedups have no interval" in report.notes
+
+
+def test_a_noisy_bench_says_how_many_rounds_it_needs():
+    times = {(0, Shape(1, 8)): np.ones((12, 4))}
+    rows = [row("a"), row("b", speedup=Ratio(value=2, ci95=(1.6, 2.2)))]  # 2 / 1.6 is a quarter beyond
+    assert "25% beyond it; about 75 rounds instead of 12" in _noise_notes(rows, times)[0]
+    assert _noise_notes([row("b", speedup=Ratio(value=2, ci95=(1.9, 2.1)))], times) == []
+    assert _noise_notes([row("b", speedup=Ratio(value=2, ci95=None))], times) == []
 
 
 def test_bench_writes_record_table_and_page(bench):

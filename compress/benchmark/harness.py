@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -38,6 +39,8 @@ from compress.manifest import hash_json
 
 if TYPE_CHECKING:
     import datasets
+
+_WIDE = 0.1  # of a speed-up's interval, beyond which a bench says that it was noisy
 
 
 def run_bench(
@@ -97,12 +100,14 @@ def run_bench(
         memory = [worker.ask({"do": "memory"})["peak_rss"] / 1e6 for worker in workers]
         notes += _timing_notes(times, config)
         accuracy = {} if test is None else _score(subjects, workers, test, config, seed, work, notes)
+        rows = _rows(subjects, config, times, load_s, memory, accuracy, seed)
+        notes += _noise_notes(rows, times)
         report = Report(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             seed=seed,
             config=config,
             machine=machine,
-            rows=tuple(_rows(subjects, config, times, load_s, memory, accuracy, seed)),
+            rows=tuple(rows),
             accuracy=tuple(accuracy.values()),
             notes=tuple(notes),
             test=None if test is None else hash_json([test[name] for name in sorted(test.column_names)]),
@@ -169,6 +174,24 @@ def _timing_notes(times: Mapping[Cell, Floats], config: BenchConfig) -> list[str
     if fewest < 100:
         notes.append(f"some rows have {fewest} timed runs: their p99 is close to the slowest run")
     return notes
+
+
+def _noise_notes(rows: Sequence[Row], times: Mapping[Cell, Floats]) -> list[str]:
+    """Say how many rounds would bring every speed-up's interval within a tenth; its width shrinks by their root."""
+    beyond = [
+        max(ratio.ci95[1] / ratio.value, ratio.value / ratio.ci95[0]) - 1
+        for ratio in (row.speedup_vs_first for row in rows)
+        if ratio is not None and ratio.ci95 is not None
+    ]
+    widest = max(beyond, default=0.0)
+    if widest <= _WIDE:
+        return []
+    rounds = min(len(runs) for runs in times.values())
+    needed = math.ceil(rounds * (widest / _WIDE) ** 2)
+    return [
+        f"noisy: the widest interval of a speedup reaches {widest:.0%} beyond it; about {needed:,} rounds instead of "
+        f"{rounds} would bring that to {_WIDE:.0%}"
+    ]
 
 
 def _score(
