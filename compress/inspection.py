@@ -54,7 +54,8 @@ class Units(BaseModel, frozen=True):
 class Inspection(BaseModel, frozen=True):
     """What a model is; `parts` are embeddings, attention, feed-forward, head and other.
 
-    `prunable` says what pruning and factorization see in it. It is empty where no layers were found.
+    `by_layer` has attention and feed-forward of each layer that was found. `prunable` says what pruning and
+    factorization see in it. Both are empty where no layers were found.
     """
 
     folder: str
@@ -64,6 +65,7 @@ class Inspection(BaseModel, frozen=True):
     parameters: int
     bytes: int
     parts: dict[str, Part]
+    by_layer: tuple[dict[str, Part], ...]
     prunable: tuple[Units, ...]
     structure: dict[str, dict[str, Any]]
     history: tuple[PassRecord, ...]
@@ -85,10 +87,19 @@ def inspect_model(name: str) -> Inspection:
         layers = []
     places = _places(model, layers)
     parts: dict[str, Part] = {}
+    by_layer: list[dict[str, Part]] = [{} for _ in layers]
+    prefix = base_prefix(model)
+    inside = [f"{block.name.removeprefix(prefix)}." for block in layers]
     for key, count, size in _tensors(folder):
         part = _part(key, places, model)
-        old = parts.get(part, Part())
-        parts[part] = Part(parameters=old.parameters + count, bytes=old.bytes + size)
+        here = [
+            own
+            for own, start in zip(by_layer, inside, strict=True)
+            if key.removeprefix(prefix).startswith(start)
+        ]
+        for sums in (parts, *(here if part in ("attention", "feed-forward") else ())):
+            old = sums.get(part, Part())
+            sums[part] = Part(parameters=old.parameters + count, bytes=old.bytes + size)
     return Inspection(
         folder=str(folder),
         family=config.model_type,
@@ -97,6 +108,7 @@ def inspect_model(name: str) -> Inspection:
         parameters=sum(part.parameters for part in parts.values()),
         bytes=sum(part.bytes for part in parts.values()),
         parts=dict(sorted(parts.items())),
+        by_layer=tuple(by_layer),
         prunable=_prunable(layers),
         structure=structure_in(config),
         history=recorded.history,

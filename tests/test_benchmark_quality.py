@@ -4,14 +4,21 @@ import math
 
 import numpy as np
 import pytest
+from tiny_configs import SIZE
+from tiny_models import tiny_artifact, tiny_model
 from tiny_reports import report, row
 
+from compress.artifact import save
 from compress.benchmark import Entry, Target
 from compress.benchmark.accuracy import score
+from compress.benchmark.anatomy import anatomy
 from compress.benchmark.evidence import Evidence
 from compress.benchmark.html import to_html
+from compress.benchmark.layer_picture import layer_picture
 from compress.benchmark.markdown import to_markdown
 from compress.benchmark.quality import Test, calibration, divergence, quality
+from compress.benchmark.quality_tables import steps
+from compress.benchmark.report import Layer, Model
 from compress.tasks import Task
 
 LABELS = ("bad", "good")
@@ -127,3 +134,65 @@ def test_regression_has_slices_by_length_alone():
     assert {part.by for part in one.quality.slices} == {"words"}
     assert one.quality.divergence is None
     assert one.quality.flips == ()
+
+
+def model(name, *steps, units=(4, 2)):
+    layers = tuple(
+        (
+            Layer(kind="attention", units=n, parameters=100_000 * n, bits=32),
+            Layer(kind="feed-forward", units=None, parameters=50_000, bits=8.1),
+        )
+        for n in units
+    )
+    return Model(
+        name=name, bytes={"attention": 1}, layers=layers, steps=tuple((step, step) for step in steps)
+    )
+
+
+def test_steps_follow_the_models_that_were_benched():
+    rows = [row("tuned"), row("thin", p50=5.0, size_mb=45), row("int8", p50=2.5, size_mb=9), row("other")]
+    models = (
+        model("tuned", "finetune"),
+        model("thin", "finetune", "prune"),
+        model("int8", "finetune", "prune", "distill", "quantize"),
+        model("other"),
+    )
+    table = steps(report(*rows, models=models))
+    assert [line[:5] for line in table.rows] == [
+        ["prune", "tuned → thin", "torch", "0.50×", "0.50×"],
+        ["distill + quantize", "thin → int8", "torch", "0.50×", "0.20×"],
+    ]
+    assert steps(report(*rows)) is None
+
+
+def test_what_a_pass_costs_is_tested_on_the_same_examples():
+    made = scored().model_copy(
+        update={"models": (model("first", "finetune"), model("second", "finetune", "prune"))}
+    )
+    assert steps(made).rows[0][5] == "-10.0 n.s."  # 4 of 40 lost, none won: McNemar's p is 1/8
+    assert "What each pass bought and cost" in to_html(made)
+    assert "What each pass bought and cost" in to_markdown(made)
+
+
+def test_the_picture_has_a_cell_for_each_layer():
+    picture = layer_picture(report(row("a"), models=(model("<a>"), model("b", units=(4,)))))
+    assert picture.count("<tr><td") == 4
+    assert "&lt;a&gt;" in picture
+    assert picture.count("color-mix") == 6
+    assert "4<small>0.40 M · 32 bit</small>" in picture
+    assert "<small>50 k · 8 bit</small>" in picture
+    assert "var(--torch) 60%" in picture  # the largest
+    assert layer_picture(report(row("a"))) == ""
+
+
+def test_anatomy_counts_what_is_left(tmp_path):
+    save(tiny_artifact(tiny_model("bert")), tmp_path / "m")
+    (found,) = anatomy([Target("m", tmp_path / "m")])
+    hidden, heads, neurons = SIZE["hidden_size"], SIZE["num_attention_heads"], SIZE["intermediate_size"]
+    attention, feed_forward = found.layers[0]
+    assert (attention.units, feed_forward.units) == (heads, neurons)
+    assert attention.parameters == 4 * hidden * (hidden + 1)
+    assert feed_forward.parameters == 2 * hidden * neurons + hidden + neurons
+    assert attention.bits == 32
+    (tmp_path / "m" / "model.safetensors").unlink()
+    assert list(anatomy([Target("m", tmp_path / "m")])) == []

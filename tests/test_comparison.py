@@ -10,8 +10,8 @@ import pytest
 from tiny_reports import report, row
 
 from compress.benchmark.comparison import Limits, compare
+from compress.benchmark.comparison_table import to_markdown
 from compress.benchmark.evidence import Evidence, unpacked
-from compress.benchmark.markdown import comparison_markdown
 from compress.benchmark.report import Accuracy, Metric, Ratio
 from compress.benchmark.statistics import holm, ratio_of_medians, ratio_of_ratios
 from compress.errors import InputError
@@ -218,6 +218,6 @@ def test_the_command_exits_1_on_worse_and_2_on_nonsense(tmp_path):
 
 
 def test_the_table_says_what_could_not_be_told():
-    text = comparison_markdown(compare(timed((10, 9.8, 10.2)), timed((8, 5, 12)), LIMITS))
+    text = to_markdown(compare(timed((10, 9.8, 10.2)), timed((8, 5, 12)), LIMITS))
     assert "1 of 3 numbers were measured too coarsely to tell; about 36 times as many" in text
     assert "| time 1×32 | unclear |" in text

@@ -22,6 +22,7 @@ from compress.benchmark.accuracy import (
     score,
     write_questions,
 )
+from compress.benchmark.anatomy import anatomy
 from compress.benchmark.config import BenchConfig
 from compress.benchmark.latency import Cell, measure, write_inputs, write_texts
 from compress.benchmark.pool import Worker
@@ -110,6 +111,7 @@ def run_bench(
             rows=tuple(rows),
             accuracy=tuple(accuracy.values()),
             notes=tuple(notes),
+            models=tuple(anatomy(dict.fromkeys(targets))),
             test=None if test is None else hash_json([test[name] for name in sorted(test.column_names)]),
         )
     write_report(report, out)

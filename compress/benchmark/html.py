@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from html import escape
 
+from compress.benchmark.layer_picture import READING, STYLE, layer_picture
 from compress.benchmark.plots import Plot, plots
+from compress.benchmark.quality_tables import READING_PARTS, flips, parts, steps
 from compress.benchmark.report import Report
-from compress.benchmark.tables import READING_PARTS, Table, details, flips, machine, method, parts, summary
+from compress.benchmark.tables import Table, details, machine, method, summary
 
 _STYLE = """
 :root {
@@ -59,7 +61,7 @@ def to_html(report: Report) -> str:
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Bench of {escape(_models(report))}</title>
-<style>{_STYLE}</style>
+<style>{_STYLE}{STYLE}</style>
 </head>
 <body>
 <main>
@@ -69,7 +71,9 @@ def to_html(report: Report) -> str:
 {_table(summary(report))}
 <h2>Plots</h2>
 <div class="plots">{"".join(map(_figure, plots(report)))}</div>
+{_steps(report)}
 {_behind(report)}
+{_layers(report)}
 <h2>How it was measured</h2>
 <p>{escape(method(report))}</p>
 <ul>{notes}</ul>
@@ -81,6 +85,16 @@ def to_html(report: Report) -> str:
 </body>
 </html>
 """
+
+
+def _steps(report: Report) -> str:
+    table = steps(report)
+    return "" if table is None else f"<h2>What each pass bought and cost</h2>{_table(table)}"
+
+
+def _layers(report: Report) -> str:
+    picture = layer_picture(report)
+    return f"<h2>What is left, layer by layer</h2>{picture}<p>{escape(READING)}</p>" if picture else ""
 
 
 def _behind(report: Report) -> str:

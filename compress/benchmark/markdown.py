@@ -2,25 +2,9 @@
 
 from __future__ import annotations
 
-from compress.benchmark.comparison import Comparison
+from compress.benchmark.quality_tables import READING_PARTS, parts, steps
 from compress.benchmark.report import Report
-from compress.benchmark.tables import (
-    READING_PARTS,
-    Table,
-    changes,
-    details,
-    machine,
-    method,
-    parts,
-    summary,
-    widths,
-)
-
-_READING = (
-    "Time is each model's speed-up over the first one in the same bench, then and now; its change is how much longer "
-    "a call takes beside the first model's. Worse and better are shown at 5% with all comparisons allowed for, and "
-    "worse is beyond the limit; unclear: it may be beyond the limit, and is not shown."
-)
+from compress.benchmark.tables import Table, details, machine, method, summary, widths
 
 
 def to_markdown(report: Report) -> str:
@@ -31,6 +15,7 @@ def to_markdown(report: Report) -> str:
         to_table(summary(report)),
         method(report),
         *(["\n".join(notes)] if notes else []),
+        *_steps(report),
         *_behind(report),
         "## All rows",
         to_table(details(report)),
@@ -41,24 +26,14 @@ def to_markdown(report: Report) -> str:
     return "\n\n".join(sections) + "\n"
 
 
+def _steps(report: Report) -> list[str]:
+    table = steps(report)
+    return [] if table is None else ["## What each pass bought and cost", to_table(table)]
+
+
 def _behind(report: Report) -> list[str]:
     table = parts(report)
     return [] if table is None else ["## Parts of the test set", to_table(table), READING_PARTS]
-
-
-def comparison_markdown(comparison: Comparison) -> str:
-    """Return a comparison as Markdown, for a CI job's summary."""
-    sections = ["# Bench, compared", to_table(changes(comparison)), _READING]
-    unclear = [change for change in comparison.changes if change.verdict == "unclear"]
-    needed = max((change.needed for change in unclear if change.needed), default=None)
-    notes = [f"warning: {warning}" for warning in comparison.warnings]
-    if unclear:
-        more = f"; about {needed:.0f} times as many rounds or examples would tell" if needed else ""
-        notes.append(
-            f"{len(unclear)} of {len(comparison.changes)} numbers were measured too coarsely to tell{more}"
-        )
-    sections += ["\n".join(f"- {note}" for note in notes)] if notes else []
-    return "\n\n".join(sections) + "\n"
 
 
 def to_table(table: Table) -> str:

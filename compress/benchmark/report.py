@@ -220,6 +220,38 @@ class Row(BaseModel, frozen=True, extra="forbid"):
     smaller_vs_first: float
 
 
+class Layer(BaseModel, frozen=True, extra="forbid"):
+    """One part of one layer.
+
+    Attributes:
+        kind: `attention` or `feed-forward`.
+        units: heads (of keys and values), or neurons; None where the part has no such.
+        parameters: numbers in it.
+        bits: of a number, on average.
+    """
+
+    kind: Literal["attention", "feed-forward"]
+    units: int | None
+    parameters: int
+    bits: float
+
+
+class Model(BaseModel, frozen=True, extra="forbid"):
+    """What a model is made of.
+
+    Attributes:
+        name: the entries'.
+        bytes: of weights by part: embeddings, attention, feed-forward, head and other.
+        layers: each layer's parts.
+        steps: the passes that made it, first to last: a pass's name and what decided its input.
+    """
+
+    name: str
+    bytes: dict[str, int]
+    layers: tuple[tuple[Layer, ...], ...]
+    steps: tuple[tuple[str, str], ...]
+
+
 class Report(BaseModel, frozen=True, extra="forbid"):
     """A whole bench. `rows` are in the order of entries, the first entry being the reference.
 
@@ -232,6 +264,7 @@ class Report(BaseModel, frozen=True, extra="forbid"):
         rows: latency, memory and size.
         accuracy: one an entry whose model has a trained head, where a test set was given.
         notes: what the reader must know: rows left out, files made for the bench, rounds cut short.
+        models: what they are made of, one a model with safetensors weights.
         test: hash of the test set's texts and labels; None without one, and in reports of early versions.
     """
 
@@ -243,6 +276,7 @@ class Report(BaseModel, frozen=True, extra="forbid"):
     rows: tuple[Row, ...]
     accuracy: tuple[Accuracy, ...] = ()
     notes: tuple[str, ...] = ()
+    models: tuple[Model, ...] = ()
     test: str | None = None
 
 

@@ -8,15 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from compress.benchmark.comparison import Change, Comparison
-from compress.benchmark.report import Accuracy, Difference, Metric, Ratio, Report, Row, Slice
+from compress.benchmark.report import Accuracy, Difference, Metric, Ratio, Report, Row
 from compress.benchmark.shapes import Shape
 from compress.tasks import in_percent
-
-READING_PARTS = (
-    "The metric on parts of at least 20 test examples (for a label, the share of it that is found), in brackets "
-    "against the first line. Lost and won: examples that only the first, or only this one, answers right."
-)
 
 
 @dataclass(frozen=True)
@@ -30,7 +24,7 @@ class Table:
 
 def shape_name(row: Row) -> str:
     """Return batch × length, `8×128`, or `1×text`."""
-    return str(Shape(row.batch_size, row.sequence_length))
+    return str(shape_of(row))
 
 
 def entry_rows(report: Report) -> list[list[Row]]:
@@ -93,41 +87,9 @@ def details(report: Report) -> Table:
     return Table(head, lines, text_columns=2)
 
 
-def parts(report: Report) -> Table | None:
-    """Return one line for each entry with its metric on each part of the test set; None where nothing is known."""
-    known = [(scored, scored.quality) for scored in report.accuracy if scored.quality]
-    if not known:
-        return None
-    slices = [(part.by, part.value, part.examples) for part in known[0][1].slices]
-    sure = any(quality.divergence is not None for _, quality in known)
-    head = ["model", "runtime", *(f"{by} {value} ({count:,})" for by, value, count in slices)]
-    head += ["lost", "won", "KL to first", "calibration error"] if sure else []
-    lines = []
-    for scored, quality in known:
-        line = [scored.name, scored.runtime, *map(_slice_text, quality.slices)]
-        if sure:
-            if scored.difference_with_first is None or quality.divergence is None:
-                line += ["–"] * 3
-            else:
-                line += [str(quality.lost), str(quality.won), f"{quality.divergence:.3f}"]
-            line += ["–" if quality.calibration_error is None else f"{quality.calibration_error:.1f}%"]
-        lines.append(line)
-    return Table(head, lines)
-
-
-def flips(accuracy: Accuracy) -> Table:
-    """Return the examples that an entry answers otherwise than the first."""
-    found = accuracy.quality.flips if accuracy.quality else ()
-    lines = [[f.text, f.label, f.first, f.now, f"{f.before:.2f} → {f.after:.2f}"] for f in found]
-    return Table(
-        ["text", "truth", "first says", "this one says", "probability of the first's answer"], lines, 4
-    )
-
-
-def _slice_text(part: Slice) -> str:
-    digits = _digits(part.metric.name)
-    change = difference_text(part.difference_with_first, part.metric.name)
-    return f"{part.metric.value:.{digits}f}" + ("" if part.difference_with_first is None else f" ({change})")
+def shape_of(row: Row) -> Shape:
+    """Return the shape of a row."""
+    return Shape(row.batch_size, row.sequence_length)
 
 
 def machine(report: Report) -> Table:
@@ -183,7 +145,7 @@ def speedup_text(speedup: Ratio | None) -> str:
 
 def metric_text(metric: Metric) -> str:
     """Return a metric with half its interval."""
-    digits = _digits(metric.name)
+    digits = digits_of(metric.name)
     return f"{metric.value:.{digits}f} ±{(metric.ci95[1] - metric.ci95[0]) / 2:.{digits}f}"
 
 
@@ -191,7 +153,7 @@ def difference_text(difference: Difference | None, name: str) -> str:
     """Return a difference with its sign, marked where the test shows none."""
     if difference is None:
         return "–"
-    return f"{difference.value:+.{_digits(name)}f}{'' if difference.differs else ' n.s.'}"
+    return f"{difference.value:+.{digits_of(name)}f}{'' if difference.differs else ' n.s.'}"
 
 
 def _accuracy_cells(accuracy: Accuracy | None) -> list[str]:
@@ -203,7 +165,7 @@ def _accuracy_cells(accuracy: Accuracy | None) -> list[str]:
     return [metric_text(accuracy.metric), difference_text(accuracy.difference_with_first, name), agree]
 
 
-def _digits(metric: str) -> int:
+def digits_of(metric: str) -> int:
     """Percent have one decimal, correlations three."""
     return 1 if in_percent(metric) else 3
 
@@ -211,25 +173,3 @@ def _digits(metric: str) -> int:
 def widths(table: Table) -> Sequence[int]:
     """Return each column's width in characters."""
     return [max(map(len, column)) for column in zip(table.head, *table.rows, strict=True)]
-
-
-def changes(comparison: Comparison) -> Table:
-    """Return one line for each number that two benches have in common."""
-    head = ["model", "runtime", "what", "verdict", "baseline", "now", "change", "95%"]
-    return Table(head, [_change_line(change) for change in comparison.changes], 4)
-
-
-def _change_line(change: Change) -> list[str]:
-    entry = [change.name, change.runtime]
-    if change.what == "metric":
-        scale, digits = (1, _digits(change.shape)) if in_percent(change.shape) else (0.01, 4)
-        then, today = (f"{value:.{digits}f}" for value in (change.baseline, change.current))
-        value, ends = f"{-scale * change.value:+.{digits}f}", change.ci95 or ()
-        interval = ", ".join(f"{-scale * end:+.{digits}f}" for end in ends[::-1])
-        return [*entry, change.shape, change.verdict, then, today, value, f"[{interval}]"]
-    if change.what == "size":
-        cells = [f"{change.baseline:.1f}", f"{change.current:.1f}", f"{100 * (change.value - 1):+.1f}%", ""]
-        return [*entry, "MB", change.verdict, *cells]
-    interval = ", ".join(f"{100 * (end - 1):+.0f}%" for end in change.ci95 or ())
-    cells = [f"{change.baseline:.2f}×", f"{change.current:.2f}×", f"{100 * (change.value - 1):+.0f}%"]
-    return [*entry, f"time {change.shape}", change.verdict, *cells, f"[{interval}]" if interval else "–"]

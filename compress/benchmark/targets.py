@@ -6,12 +6,9 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from compress.benchmark.config import Runtime
-
-if TYPE_CHECKING:
-    pass
 
 ONNX_FILES = ("onnx/model_quantized.onnx", "onnx/model.onnx")
 _TOKENIZER_FILES = (

@@ -38,7 +38,7 @@ def compare(
     Example: compress compare main/report.json runs/bench/report.json --max-latency-regression 10%
     """
     from compress.benchmark import comparison
-    from compress.benchmark.markdown import comparison_markdown
+    from compress.benchmark.comparison_table import to_markdown
     from compress.benchmark.report import read_report
     from compress.errors import BudgetError
 
@@ -51,7 +51,7 @@ def compare(
     if json:
         finish({**asdict(found), "worse": len(found.worse)}, True)
     else:
-        sys.stdout.write(comparison_markdown(found))
+        sys.stdout.write(to_markdown(found))
     if found.worse:
         names = [f"{each.name} ({each.runtime}) {each.shape or each.what}" for each in found.worse]
         raise BudgetError(f"worse than the baseline: {', '.join(names)}", place="compare")
