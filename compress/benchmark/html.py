@@ -44,7 +44,10 @@ tr:last-child td { border-bottom: 0; }
 .text { text-align: left; }
 td.text:first-child { font-weight: 600; }
 .wrap td { white-space: normal; }
+.scroll + p { margin-top: 8px; }
 details { margin: 8px 0; }
+.texts td { white-space: normal; }
+.texts td.text:first-child { font-weight: 400; }
 summary { cursor: pointer; color: var(--muted); }
 details .scroll { margin-top: 8px; }
 .unshown { color: var(--quiet); }
@@ -104,7 +107,7 @@ def _behind(report: Report) -> str:
         return ""
     changed = "".join(
         f"<details><summary>{escape(scored.name)} · {escape(scored.runtime)}: answers that are not the first's"
-        f"</summary>{_table(flips(scored), 'wrap')}</details>"
+        f"</summary>{_table(flips(scored), 'texts')}</details>"
         for scored in report.accuracy
         if scored.quality and scored.quality.flips
     )

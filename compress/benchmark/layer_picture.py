@@ -7,9 +7,9 @@ from html import escape
 from compress.benchmark.report import Layer, Model, Report
 
 STYLE = """
-.layers td { text-align: center; line-height: 1.25; min-width: 64px; }
-.layers td.text { text-align: left; }
-.layers small { display: block; color: var(--muted); }
+.layers td, .layers th { text-align: center; line-height: 1.25; min-width: 64px; }
+.layers .text { text-align: left; }
+.layers small { display: block; opacity: 0.75; }
 """
 READING = (
     "Each cell is a layer's attention or feed-forward: heads (of keys and values) or neurons, and below them its "

@@ -59,13 +59,6 @@ def plots(report: Report) -> list[Plot]:
             Plot(f"Accuracy and latency at {shape}", caption, _scatter(report, rows, times, "median ms")),
             Plot("Accuracy and size", caption, _scatter(report, rows, [r.size_mb for r in rows], "MB")),
         ]
-    sure = [scored for scored in report.accuracy if scored.quality and scored.quality.calibration]
-    if sure:
-        caption = (
-            "How often answers are right of which a model is so sure; on the line, as often as it thinks."
-        )
-        drawing = _reliability(sure[:1] + sure[1:][-1:])
-        drawn.append(Plot("Calibration of the first and the last", caption, drawing))
     speedups = ["" if row is rows[0] else speedup_text(row.speedup_vs_first) for row in rows]
     smaller = ["" if row is rows[0] else f"{row.smaller_vs_first:.2f}× smaller" for row in rows]
     bars = _bars(rows, [row.latency_ms.p50 for row in rows], "ms", speedups)
@@ -73,6 +66,13 @@ def plots(report: Report) -> list[Plot]:
     drawn.append(Plot(f"Latency at {shape}", caption, bars))
     sizes = _bars(rows, [row.size_mb for row in rows], "MB", smaller)
     drawn.append(Plot("Size", "The files that the runtime needs: weights, config, tokenizer.", sizes))
+    sure = [scored for scored in report.accuracy if scored.quality and scored.quality.calibration]
+    if sure:
+        caption = (
+            "How often answers are right of which a model is so sure; on the line, as often as it thinks."
+        )
+        drawing = _reliability(sure[:1] + sure[1:][-1:])
+        drawn.append(Plot("Calibration of the first and the last", caption, drawing))
     return drawn
 
 
@@ -113,7 +113,8 @@ def _scatter(report: Report, rows: Sequence[Row], costs: Sequence[float], label:
 def _reliability(entries: Sequence[Accuracy]) -> str:
     """Draw accuracy against confidence; a dot's area is the share of examples in its bin."""
     figure, axes = _figure(height=4.2)
-    axes.plot([0, 100], [0, 100], color=_MUTED, linewidth=1, dashes=(4, 3))
+    lowest = min(100 * b.confidence for e in entries for b in (e.quality.calibration if e.quality else ()))
+    axes.plot([lowest, 100], [lowest, 100], color=_MUTED, linewidth=1, dashes=(4, 3))
     for scored in entries:
         bins = scored.quality.calibration if scored.quality else ()
         confidence, right = [100 * b.confidence for b in bins], [100 * b.accuracy for b in bins]
