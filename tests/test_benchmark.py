@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -74,7 +75,9 @@ def bench(folder, tmp_path_factory):
     save(tiny_artifact(tiny_model("bert", layers=1, seed=1)), base / "short")
     write_graph(base / "short" / "onnx" / "model_quantized.onnx")
     targets = [Target("tiny", folder), Target("short", base / "short")]
-    config = BenchConfig(**QUICK | {"sequence_lengths": (8, 64), "texts": 3})
+    config = BenchConfig(
+        **QUICK | {"sequence_lengths": (8, 64), "texts": 3, "callers": (1, 2), "noise": ("typos",)}
+    )
     return run_bench(targets, config, TEST, base / "out", 0), base / "out"
 
 
@@ -90,6 +93,33 @@ def test_bench_has_a_row_for_each_model_runtime_and_possible_shape(bench):
         assert each.load_s > 0
         assert each.parameters == files.count_parameters(bench[1].parent / "short") or each.name == "tiny"
     assert report.rows[0].speedup_vs_first.value == 1
+
+
+def test_bench_asks_under_load_and_with_noise(bench):
+    report, _ = bench
+    assert {(each.name, each.callers) for each in report.load} == {
+        (n, c) for n in ("tiny", "short") for c in (1, 2)
+    }
+    for each in report.load:
+        assert each.throughput > 0
+        assert 0 < each.p50_ms <= each.p95_ms
+    assert [one.noise for one in report.accuracy[-1].quality.robustness] == ["typos"]
+    assert all(each.first_s > each.load_s for each in report.rows)
+
+
+def test_a_worker_under_load_counts_every_call(tmp_path):
+    class Slow:
+        def bind(self, inputs):
+            def once():
+                time.sleep(0.01)
+                return 10_000_000
+
+            return once
+
+    np.savez(tmp_path / "one.npz", **{"input_ids.0": np.ones((1, 3), int)})
+    one, four = (Handler(Slow()).do_load(str(tmp_path / "one.npz"), n, 0.3) for n in (1, 4))
+    assert set(one["nanoseconds"]) == {10_000_000}
+    assert len(four["nanoseconds"]) > 2 * len(one["nanoseconds"])
 
 
 def test_texts_are_timed_as_each_model_reads_them(tmp_path, folder):
@@ -133,7 +163,8 @@ def test_bench_scores_the_file_itself(bench, folder):
 
 def test_few_rounds_make_no_claim(bench):
     report, _ = bench
-    assert all(row.speedup_vs_first.ci95 is None for row in report.rows[1:])
+    others = [each for each in report.rows if (each.name, each.runtime) != ("tiny", "torch")]
+    assert all(each.speedup_vs_first.ci95 is None for each in others)
     assert "fewer than 5 rounds: speedups have no interval" in report.notes
 
 
@@ -201,7 +232,7 @@ def test_bench_refuses_with_the_cause(change, message, folder, tmp_path):
 
 
 def test_texts_need_a_test_set(folder, tmp_path):
-    with pytest.raises(InputError, match="texts of the test set are to be timed, but there is none"):
+    with pytest.raises(InputError, match="texts of the test set are to be read, but there is none"):
         run_bench([Target("a", folder)], BenchConfig(**QUICK, texts=2), None, tmp_path / "out", 0)
 
 

@@ -1,7 +1,9 @@
 """What stands behind a metric, by hand."""
 
 import math
+from random import Random
 
+import datasets
 import numpy as np
 import pytest
 from tiny_configs import SIZE
@@ -10,12 +12,13 @@ from tiny_reports import report, row
 
 from compress.artifact import save
 from compress.benchmark import Entry, Target
-from compress.benchmark.accuracy import score
+from compress.benchmark.accuracy import robustness, score
 from compress.benchmark.anatomy import anatomy
 from compress.benchmark.evidence import Evidence
 from compress.benchmark.html import to_html
 from compress.benchmark.layer_picture import layer_picture
 from compress.benchmark.markdown import to_markdown
+from compress.benchmark.noise import noisy, with_typos
 from compress.benchmark.quality import Test, calibration, divergence, quality
 from compress.benchmark.quality_tables import steps
 from compress.benchmark.report import Layer, Model
@@ -145,7 +148,11 @@ def model(name, *steps, units=(4, 2)):
         for n in units
     )
     return Model(
-        name=name, bytes={"attention": 1}, layers=layers, steps=tuple((step, step) for step in steps)
+        name=name,
+        bytes={"attention": 1},
+        layers=layers,
+        attended=32,
+        steps=tuple((step, step) for step in steps),
     )
 
 
@@ -196,3 +203,46 @@ def test_anatomy_counts_what_is_left(tmp_path):
     assert attention.bits == 32
     (tmp_path / "m" / "model.safetensors").unlink()
     assert list(anatomy([Target("m", tmp_path / "m")])) == []
+
+
+def test_typos_swap_letters_inside_a_tenth_of_the_words():
+    text = "The quick brown foxes jumped over sleeping animals while nobody watched them closely"
+    changed = with_typos(text, Random(0))
+    pairs = [(a, b) for a, b in zip(text.split(), changed.split(), strict=True) if a != b]
+    assert len(pairs) == 1  # of eleven words of four letters or more
+    ((old, new),) = pairs
+    assert sorted(old) == sorted(new)
+    assert (old[0], old[-1]) == (new[0], new[-1])
+    assert with_typos("a an the", Random(0)) == "a an the"
+    assert with_typos("abcd", Random(0)) == "acbd"  # the only place
+
+
+def test_noise_depends_on_seed_and_row_and_keeps_the_labels():
+    test = datasets.Dataset.from_dict({"text": ["Wonderful acting throughout"] * 9, "label": list(range(9))})
+    one, again, other = (noisy(test, "typos", seed)["text"] for seed in (0, 0, 1))
+    assert list(one) == list(again) != list(other)
+    assert len(set(one)) > 1
+    upper = noisy(test, "upper-case", 0)
+    assert set(upper["text"]) == {"WONDERFUL ACTING THROUGHOUT"}
+    assert list(upper["label"]) == list(range(9))
+    words = datasets.Dataset.from_dict({"text": [["Some", "Words"]], "label": [[0, 1]]})
+    assert noisy(words, "lower-case", 0)["text"][0] == ["some", "words"]
+
+
+def test_robustness_is_against_the_clean_answers_of_the_same_model():
+    truth, task = [0, 1] * 20, Task(kind="classification", labels=LABELS)
+    entry = [Entry(Target("m", None), "torch")]
+    clean = score(entry, [logits_of(*[0.1, 0.9] * 20)], [task], [truth], ["w"] * 40, 0)
+    worse = logits_of(*[0.1, 0.9] * 10, *[0.9, 0.1] * 10)
+    (found,) = robustness(clean, "typos", entry, [worse], [task], [truth], 0)
+    (one,) = found.quality.robustness
+    assert (one.noise, one.metric.value, one.difference_with_clean.value) == ("typos", 50, -50)
+    assert found.metric == clean[0].metric
+    text = to_markdown(report(row("m"), accuracy=(found,)))
+    assert "| 100.0 | 50.0 (-50.0) |" in " ".join(text.split("## With noise")[1].split())
+
+
+def test_flop_count_is_every_weight_once_a_token_and_attentions_products():
+    found = model("m", units=(4, 2))  # weights: 400k + 50k + 200k + 50k
+    assert found.multiply_adds(10) == 10 * 700_000 + 2 * 100 * 32
+    assert "GFLOP at 1×128" in to_html(report(row("m"), models=(found,)))

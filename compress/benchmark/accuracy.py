@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.benchmark import statistics
-from compress.benchmark.config import BenchConfig
-from compress.benchmark.evidence import Evidence
+from compress.benchmark.config import BenchConfig, Noise
+from compress.benchmark.evidence import Evidence, unpacked
 from compress.benchmark.pool import Worker
 from compress.benchmark.quality import Test, quality
-from compress.benchmark.report import Accuracy, Metric
+from compress.benchmark.report import Accuracy, Metric, Quality, Robustness
 from compress.benchmark.statistics import Floats
 from compress.benchmark.targets import Entry
 from compress.display import progress
@@ -224,6 +224,39 @@ def score(
             )
         )
     return results
+
+
+def robustness(
+    clean: Sequence[Accuracy],
+    noise: Noise,
+    entries: Sequence[Entry],
+    answers: Sequence[Answers],
+    tasks: Sequence[Task],
+    targets: Sequence[Any],
+    seed: int,
+) -> list[Accuracy]:
+    """Add to what was scored how well the same examples are answered with noise in their texts.
+
+    Args:
+        clean: what `score` returned.
+        noise: which.
+        entries: who answered.
+        answers: of each, to the noisy texts.
+        tasks: of each.
+        targets: as for `score`.
+        seed: of the bootstrap.
+    """
+    task, found = tasks[0], []
+    for scored, entry, values, own, truth in zip(clean, entries, answers, tasks, targets, strict=True):
+        evidence = _evidence(task.rules, (_align(entry, values, own, task), truth))
+        assert scored.answers is not None
+        metric = Metric(name=task.main_metric, value=evidence.metric(), ci95=evidence.interval(seed))
+        difference = evidence.difference(unpacked(scored.answers), seed)
+        one = Robustness(noise=noise, metric=metric, difference_with_clean=difference)
+        quality = scored.quality or Quality()
+        quality = quality.model_copy(update={"robustness": (*quality.robustness, one)})
+        found.append(scored.model_copy(update={"quality": quality}))
+    return found
 
 
 Answered = tuple[Answers, Any]  # answers and targets

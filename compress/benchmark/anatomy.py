@@ -25,6 +25,7 @@ def anatomy(targets: Iterable[Target]) -> Iterator[Model]:
             name=target.name,
             bytes={name: part.bytes for name, part in found.parts.items()},
             layers=tuple(_layers(found)),
+            attended=sum(sum(part.units) * part.width for part in found.prunable if part.kind == "attention"),
             steps=tuple((record.name, record.input_hash) for record in found.history),
         )
 

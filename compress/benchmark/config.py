@@ -9,6 +9,9 @@ from pydantic import BaseModel, Field, field_validator
 Runtime = Literal["torch", "onnxruntime", "openvino", "openvino-bf16"]
 
 
+Noise = Literal["typos", "lower-case", "upper-case"]
+
+
 class BenchConfig(BaseModel, frozen=True, extra="forbid", defer_build=True):
     """How models are timed and scored.
 
@@ -40,6 +43,16 @@ class BenchConfig(BaseModel, frozen=True, extra="forbid", defer_build=True):
         description="Texts of the test set that are timed as they are too, one a call; a run is all of them "
         "once, its time the mean of a call.",
     )
+    callers: tuple[Annotated[int, Field(ge=1, le=256)], ...] = Field(
+        (),
+        description="Also measure the throughput with so many threads that call a model at once, with one "
+        "example of the first length each.",
+    )
+    noise: tuple[Noise, ...] = Field(
+        (),
+        description="Also score the test set with noise in its texts: letters swapped in a tenth of the "
+        "words (typos), lower-case or upper-case.",
+    )
     threads: int = Field(
         1, ge=1, le=1024, description="Threads of each runtime. One compares best on a machine others use."
     )
@@ -65,7 +78,7 @@ class BenchConfig(BaseModel, frozen=True, extra="forbid", defer_build=True):
         "activation scale a batch, so answers depend a little on it.",
     )
 
-    @field_validator("runtimes", "batch_sizes", "sequence_lengths")
+    @field_validator("runtimes", "batch_sizes", "sequence_lengths", "callers", "noise")
     @classmethod
     def _each_once(cls, values: tuple[object, ...]) -> tuple[object, ...]:
         if len(set(values)) != len(values):

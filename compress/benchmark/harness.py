@@ -13,20 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compress.benchmark import targets as files
-from compress.benchmark.accuracy import (
-    Questions,
-    check_tasks,
-    check_test,
-    collect_answers,
-    readable,
-    score,
-    write_questions,
-)
+from compress.benchmark.accuracy import check_test
 from compress.benchmark.anatomy import anatomy
 from compress.benchmark.config import BenchConfig
 from compress.benchmark.latency import Cell, measure, write_inputs, write_texts
+from compress.benchmark.load import measure_load
 from compress.benchmark.pool import Worker
 from compress.benchmark.report import Accuracy, Latency, Ratio, Report, Row
+from compress.benchmark.scoring import score_subjects
 from compress.benchmark.shapes import TEXTS, Shape, shapes_of
 from compress.benchmark.statistics import MIN_ROUNDS, Floats, ratio_of_medians
 from compress.benchmark.subjects import Subject, check, load_notes, possible, prepare
@@ -72,11 +66,11 @@ def run_bench(
     check(targets, config)
     if test is not None:
         check_test(test)
-    elif config.texts:
+    elif config.texts or config.noise:
         raise InputError(
-            "texts of the test set are to be timed, but there is none",
-            place="bench.texts",
-            remedy="Give data with test rows, or leave texts out.",
+            "texts of the test set are to be read, but there is none",
+            place="bench.texts" if config.texts else "bench.noise",
+            remedy="Give data with test rows, or leave this out.",
         )
     machine = fingerprint()
     with tempfile.TemporaryDirectory(prefix="compress-bench-") as temporary, ExitStack() as stack:
@@ -97,11 +91,13 @@ def run_bench(
         if test is not None and config.texts:
             inputs |= _texts(subjects, shapes, test, config.texts, seed, work)
         workers, load_s = _start(subjects, config, work, stack)
-        times = measure(workers, shapes, inputs, config, seed)
+        times, first = measure(workers, shapes, inputs, config, seed)
         memory = [worker.ask({"do": "memory"})["peak_rss"] / 1e6 for worker in workers]
         notes += _timing_notes(times, config)
-        accuracy = {} if test is None else _score(subjects, workers, test, config, seed, work, notes)
-        rows = _rows(subjects, config, times, load_s, memory, accuracy, seed)
+        load = measure_load(workers, inputs, config, seed) if config.callers else []
+        accuracy = {} if test is None else score_subjects(subjects, workers, test, config, seed, work, notes)
+        cold = [load_s[i] + first[i] if i in first else None for i in range(len(subjects))]
+        rows = _rows(subjects, config, times, load_s, cold, memory, accuracy, seed)
         notes += _noise_notes(rows, times)
         report = Report(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -111,6 +107,7 @@ def run_bench(
             rows=tuple(rows),
             accuracy=tuple(accuracy.values()),
             notes=tuple(notes),
+            load=tuple(load),
             models=tuple(anatomy(dict.fromkeys(targets))),
             test=None if test is None else hash_json([test[name] for name in sorted(test.column_names)]),
         )
@@ -196,48 +193,12 @@ def _noise_notes(rows: Sequence[Row], times: Mapping[Cell, Floats]) -> list[str]
     ]
 
 
-def _score(
-    subjects: Sequence[Subject],
-    workers: Sequence[Worker],
-    test: datasets.Dataset,
-    config: BenchConfig,
-    seed: int,
-    work: Path,
-    notes: list[str],
-) -> dict[int, Accuracy]:
-    """Return the accuracy of each subject (by index) that has a trained head."""
-    from transformers import AutoTokenizer
-
-    headless = dict.fromkeys(subject.entry.target.name for subject in subjects if subject.task is None)
-    notes += [f"{name} has no metric: the model has no trained head" for name in headless]
-    scored = {i: (subject, subject.task) for i, subject in enumerate(subjects) if subject.task is not None}
-    if not scored:
-        return {}
-    tasks = [task for _, task in scored.values()]
-    entries = [subject.entry for subject, _ in scored.values()]
-    check_tasks(entries, tasks, test)
-    if 0 not in scored:
-        notes.append(f"agreement and differences in accuracy are against {entries[0]}")
-    asked: dict[Target, Questions] = {}
-    for subject, task in scored.values():
-        target = subject.entry.target
-        if target not in asked:
-            folder = work / f"questions-{len(asked)}"
-            folder.mkdir()
-            tokenizer = AutoTokenizer.from_pretrained(target.folder, local_files_only=True)
-            asked[target] = write_questions(test, tokenizer, task, config.accuracy_batch_size, folder)
-    questions = [asked[entry.target] for entry in entries]
-    answers = collect_answers([workers[i] for i in scored], questions, config, work)
-    # Class ids of the data are in the first task's order, which answers are brought into.
-    targets = [each.encoded.targets for each in questions]
-    return dict(zip(scored, score(entries, answers, tasks, targets, readable(test), seed), strict=True))
-
-
 def _rows(
     subjects: Sequence[Subject],
     config: BenchConfig,
     times: Mapping[Cell, Floats],
     load_s: Sequence[float],
+    first_s: Sequence[float | None],
     memory: Sequence[float],
     accuracy: Mapping[int, Accuracy],
     seed: int,
@@ -259,6 +220,7 @@ def _rows(
                 latency_ms=Latency(p50=p50, p95=p95, p99=p99),
                 throughput=1000 * shape.batch_size / p50,
                 load_s=load_s[index],
+                first_s=first_s[index],
                 peak_rss_mb=memory[index],
                 size_mb=sizes[index],
                 parameters=files.count_parameters(entry.target.folder),

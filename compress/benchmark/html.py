@@ -6,9 +6,9 @@ from html import escape
 
 from compress.benchmark.layer_picture import READING, STYLE, layer_picture
 from compress.benchmark.plots import Plot, plots
-from compress.benchmark.quality_tables import READING_PARTS, flips, parts, steps
+from compress.benchmark.quality_tables import READING_PARTS, flips, parts, robustness, steps
 from compress.benchmark.report import Report
-from compress.benchmark.tables import Table, details, machine, method, summary
+from compress.benchmark.tables import Table, details, load, machine, method, summary, weights
 
 _STYLE = """
 :root {
@@ -74,9 +74,12 @@ def to_html(report: Report) -> str:
 {_table(summary(report))}
 <h2>Plots</h2>
 <div class="plots">{"".join(map(_figure, plots(report)))}</div>
-{_steps(report)}
+{_section("Throughput under load", load(report))}
+{_section("What each pass bought and cost", steps(report))}
 {_behind(report)}
+{_section("With noise in the texts", robustness(report))}
 {_layers(report)}
+{_section("Weights by part", weights(report))}
 <h2>How it was measured</h2>
 <p>{escape(method(report))}</p>
 <ul>{notes}</ul>
@@ -90,9 +93,8 @@ def to_html(report: Report) -> str:
 """
 
 
-def _steps(report: Report) -> str:
-    table = steps(report)
-    return "" if table is None else f"<h2>What each pass bought and cost</h2>{_table(table)}"
+def _section(title: str, table: Table | None) -> str:
+    return "" if table is None else f"<h2>{title}</h2>{_table(table)}"
 
 
 def _layers(report: Report) -> str:

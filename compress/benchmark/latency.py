@@ -101,7 +101,7 @@ def measure(
     inputs: Mapping[Cell, Path],
     config: BenchConfig,
     seed: int,
-) -> dict[Cell, Floats]:
+) -> tuple[dict[Cell, Floats], dict[int, float]]:
     """Warm every worker up, then time all of them in rounds, one at a time.
 
     Within a round shapes come in random order and, within a shape, so do workers: those compared with each
@@ -115,16 +115,19 @@ def measure(
         seed: of the order.
 
     Returns:
-        (rounds, runs) milliseconds of each worker and shape.
+        (rounds, runs) milliseconds of each worker and shape, and the seconds of each worker's very first run.
     """
     cells = [(index, shape) for index, able in enumerate(shapes) for shape in able]
     if not cells:
-        return {}
+        return {}, {}
     estimates: dict[Cell, float] = {}
+    first: dict[int, float] = {}
     with progress("warm up", len(cells)) as advance:
         for index, shape in cells:
             request = {"do": "warm", "inputs": str(inputs[index, shape]), "seconds": _WARM_SECONDS}
-            estimates[index, shape] = workers[index].ask(request)["seconds"]
+            warm = workers[index].ask(request)
+            estimates[index, shape] = warm["seconds"]
+            first.setdefault(index, warm["first"])
             advance(1)
     plan = plan_rounds(estimates, config)
     times: dict[Cell, list[list[int]]] = {cell: [] for cell in cells}
@@ -143,7 +146,7 @@ def measure(
                 }
                 times[index, shape].append(workers[index].ask(request)["nanoseconds"])
                 advance(1)
-    return {cell: np.asarray(rows) / 1e6 for cell, rows in times.items()}
+    return {cell: np.asarray(rows) / 1e6 for cell, rows in times.items()}, first
 
 
 def _discard(seconds: float) -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from compress.benchmark.quality_tables import READING_PARTS, parts, steps
+from compress.benchmark.quality_tables import READING_PARTS, parts, robustness, steps
 from compress.benchmark.report import Report
-from compress.benchmark.tables import Table, details, machine, method, summary, widths
+from compress.benchmark.tables import Table, details, load, machine, method, summary, weights, widths
 
 
 def to_markdown(report: Report) -> str:
@@ -15,8 +15,11 @@ def to_markdown(report: Report) -> str:
         to_table(summary(report)),
         method(report),
         *(["\n".join(notes)] if notes else []),
-        *_steps(report),
-        *_behind(report),
+        *_section("Throughput under load", load(report)),
+        *_section("What each pass bought and cost", steps(report)),
+        *_section("Parts of the test set", parts(report), READING_PARTS),
+        *_section("With noise in the texts", robustness(report)),
+        *_section("Weights by part", weights(report)),
         "## All rows",
         to_table(details(report)),
         "## Machine",
@@ -26,14 +29,8 @@ def to_markdown(report: Report) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def _steps(report: Report) -> list[str]:
-    table = steps(report)
-    return [] if table is None else ["## What each pass bought and cost", to_table(table)]
-
-
-def _behind(report: Report) -> list[str]:
-    table = parts(report)
-    return [] if table is None else ["## Parts of the test set", to_table(table), READING_PARTS]
+def _section(title: str, table: Table | None, reading: str = "") -> list[str]:
+    return [] if table is None else [f"## {title}", to_table(table), *([reading] if reading else [])]
 
 
 def to_table(table: Table) -> str:

@@ -100,3 +100,22 @@ def _slice_text(part: Slice) -> str:
     digits = digits_of(part.metric.name)
     change = difference_text(part.difference_with_first, part.metric.name)
     return f"{part.metric.value:.{digits}f}" + ("" if part.difference_with_first is None else f" ({change})")
+
+
+def robustness(report: Report) -> Table | None:
+    """Return one line for each entry with its metric on noisy texts; None where there were none."""
+    known = [
+        (scored, scored.quality) for scored in report.accuracy if scored.quality and scored.quality.robustness
+    ]
+    if not known:
+        return None
+    kinds = [one.noise for one in known[0][1].robustness]
+    lines = []
+    for scored, quality in known:
+        digits = digits_of(scored.metric.name)
+        cells = [
+            f"{one.metric.value:.{digits}f} ({difference_text(one.difference_with_clean, scored.metric.name)})"
+            for one in quality.robustness
+        ]
+        lines.append([scored.name, scored.runtime, f"{scored.metric.value:.{digits}f}", *cells])
+    return Table(["model", "runtime", "as it is", *kinds], lines)

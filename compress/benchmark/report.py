@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from compress.benchmark.config import BenchConfig, Runtime
+from compress.benchmark.config import BenchConfig, Noise, Runtime
 from compress.errors import InputError, first_line
 
 NAME = "report.json"
@@ -132,6 +132,20 @@ class Bin(BaseModel, frozen=True, extra="forbid"):
     examples: int
 
 
+class Robustness(BaseModel, frozen=True, extra="forbid"):
+    """The metric with noise in the texts.
+
+    Attributes:
+        noise: which.
+        metric: with it.
+        difference_with_clean: this entry's metric with noise minus without, on the same examples.
+    """
+
+    noise: Noise
+    metric: Metric
+    difference_with_clean: Difference
+
+
 class Quality(BaseModel, frozen=True, extra="forbid"):
     """What stands behind a metric.
 
@@ -144,6 +158,7 @@ class Quality(BaseModel, frozen=True, extra="forbid"):
         calibration: what that is computed from, the least sure first.
         flips: examples answered otherwise than by the first: those that were right first, then by how far the
             probability fell; 20 at most.
+        robustness: one for each kind of noise that was asked for.
     """
 
     slices: tuple[Slice, ...] = ()
@@ -153,6 +168,7 @@ class Quality(BaseModel, frozen=True, extra="forbid"):
     calibration_error: float | None = None
     calibration: tuple[Bin, ...] = ()
     flips: tuple[Flip, ...] = ()
+    robustness: tuple[Robustness, ...] = ()
 
 
 class Accuracy(BaseModel, frozen=True, extra="forbid"):
@@ -191,6 +207,7 @@ class Row(BaseModel, frozen=True, extra="forbid"):
         latency_ms: time of one call; of texts, percentiles of the means over all of them.
         throughput: examples a second, batch size over median latency.
         load_s: from the first import of the runtime to a model that can answer; files in the page cache.
+        first_s: the same and the first answer, one to the first shape; None in reports of early versions.
         peak_rss_mb: highest resident memory of the runtime's process, from its start through all timed runs.
         size_mb: the files this runtime needs: weights, config, tokenizer.
         parameters: numbers in the safetensors weights: int8 codes count, their scales and index buffers do
@@ -211,6 +228,7 @@ class Row(BaseModel, frozen=True, extra="forbid"):
     latency_ms: Latency
     throughput: float
     load_s: float
+    first_s: float | None = None
     peak_rss_mb: float
     size_mb: float
     parameters: int | None
@@ -218,6 +236,26 @@ class Row(BaseModel, frozen=True, extra="forbid"):
     agreement_with_first: float | None
     speedup_vs_first: Ratio | None
     smaller_vs_first: float
+
+
+class Load(BaseModel, frozen=True, extra="forbid"):
+    """A model that several threads call at once, each with one example at a time.
+
+    Attributes:
+        name, runtime: the entry.
+        callers: threads that call.
+        sequence_length: tokens of the example.
+        throughput: answers a second, all callers together; the median of rounds.
+        p50_ms, p95_ms: percentiles of the time of one call.
+    """
+
+    name: str
+    runtime: Runtime
+    callers: int
+    sequence_length: int
+    throughput: float
+    p50_ms: float
+    p95_ms: float
 
 
 class Layer(BaseModel, frozen=True, extra="forbid"):
@@ -243,13 +281,21 @@ class Model(BaseModel, frozen=True, extra="forbid"):
         name: the entries'.
         bytes: of weights by part: embeddings, attention, feed-forward, head and other.
         layers: each layer's parts.
+        attended: inputs of the attentions' output projections, all layers together: what each token's query and each
+            value it attends to is wide.
         steps: the passes that made it, first to last: a pass's name and what decided its input.
     """
 
     name: str
     bytes: dict[str, int]
     layers: tuple[tuple[Layer, ...], ...]
+    attended: int
     steps: tuple[tuple[str, str], ...]
+
+    def multiply_adds(self, tokens: int) -> int:
+        """Return the multiply-adds of the layers for one text: every weight once a token, and attention's products."""
+        weights = sum(part.parameters for layer in self.layers for part in layer)
+        return tokens * weights + 2 * tokens * tokens * self.attended
 
 
 class Report(BaseModel, frozen=True, extra="forbid"):
@@ -264,6 +310,7 @@ class Report(BaseModel, frozen=True, extra="forbid"):
         rows: latency, memory and size.
         accuracy: one an entry whose model has a trained head, where a test set was given.
         notes: what the reader must know: rows left out, files made for the bench, rounds cut short.
+        load: throughput under several callers, where it was asked for.
         models: what they are made of, one a model with safetensors weights.
         test: hash of the test set's texts and labels; None without one, and in reports of early versions.
     """
@@ -276,6 +323,7 @@ class Report(BaseModel, frozen=True, extra="forbid"):
     rows: tuple[Row, ...]
     accuracy: tuple[Accuracy, ...] = ()
     notes: tuple[str, ...] = ()
+    load: tuple[Load, ...] = ()
     models: tuple[Model, ...] = ()
     test: str | None = None
 

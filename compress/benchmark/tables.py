@@ -12,6 +12,8 @@ from compress.benchmark.report import Accuracy, Difference, Metric, Ratio, Repor
 from compress.benchmark.shapes import Shape
 from compress.tasks import in_percent
 
+_TOKENS = 128  # of the text whose cost is told
+
 
 @dataclass(frozen=True)
 class Table:
@@ -73,7 +75,7 @@ def brief(report: Report) -> Table:
 def details(report: Report) -> Table:
     """Return one line for each row of the report; device and threads, alike for all, are in `method`."""
     head = ["model", "runtime", "shape", "p50 ms", "p95 ms", "p99 ms", "examples/s"]
-    head += ["speedup", "MB", "parameters", "RSS MB", "load s"]
+    head += ["speedup", "MB", "parameters", "RSS MB", "load s", "first answer s"]
     lines = []
     first = report.rows[0] if report.rows else None
     for row in report.rows:
@@ -83,8 +85,40 @@ def details(report: Report) -> Table:
         line += [number(times.p50), number(times.p95), number(times.p99), number(row.throughput)]
         line += ["1" if itself else speedup_text(row.speedup_vs_first), number(row.size_mb)]
         line += [parameters_text(row.parameters)]
-        lines.append([*line, f"{row.peak_rss_mb:.0f}", f"{row.load_s:.2f}"])
+        answered = "–" if row.first_s is None else f"{row.first_s:.2f}"
+        lines.append([*line, f"{row.peak_rss_mb:.0f}", f"{row.load_s:.2f}", answered])
     return Table(head, lines, text_columns=2)
+
+
+def load(report: Report) -> Table | None:
+    """Return one line for each entry: answers a second and p95 by number of callers; None where none was asked."""
+    if not report.load:
+        return None
+    callers = list(dict.fromkeys(each.callers for each in report.load))
+    length = report.load[0].sequence_length
+    head = ["model", "runtime", *(f"{n} caller{'s' * (n > 1)}: answers/s, p95 ms" for n in callers)]
+    found = {(each.name, each.runtime, each.callers): each for each in report.load}
+    lines = []
+    for name, runtime in dict.fromkeys((each.name, each.runtime) for each in report.load):
+        cells = [found[name, runtime, n] for n in callers]
+        lines.append([f"{name}", runtime, *(f"{number(c.throughput)}, {number(c.p95_ms)}" for c in cells)])
+    return Table([*head[:2], *(f"1×{length}, {text}" for text in head[2:])], lines)
+
+
+def weights(report: Report) -> Table | None:
+    """Return one line for each model: MB of weights by part, and what a text of 128 tokens costs in its layers."""
+    parts = list(dict.fromkeys(part for model in report.models for part in model.bytes))
+    if not parts:
+        return None
+    lines = [
+        [
+            model.name,
+            *(f"{model.bytes.get(part, 0) / 1e6:.2f}" for part in parts),
+            f"{2 * model.multiply_adds(_TOKENS) / 1e9:.2f}",
+        ]
+        for model in report.models
+    ]
+    return Table(["MB of weights", *parts, f"GFLOP at 1×{_TOKENS}"], lines, 1)
 
 
 def shape_of(row: Row) -> Shape:

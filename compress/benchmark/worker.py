@@ -4,9 +4,12 @@ It answers one JSON object a line with one JSON object a line, and ends when its
 worker. Every answer but the first belongs to a request:
 
     (start)                                        {"load_s": seconds}
-    {"do": "warm", "inputs": file, "seconds": s}   {"seconds": of one run, once stable}
+    {"do": "warm", "inputs": file, "seconds": s}   {"seconds": of one run, once stable,
+                                                    "first": of the first run}
     {"do": "time", "inputs": file, "runs": n,
      "discard": k}                                 {"nanoseconds": [n times]}
+    {"do": "load", "inputs": file, "callers": n,
+     "seconds": s}                                 {"nanoseconds": [of each call], "seconds": taken}
     {"do": "predict", "inputs": file,
      "outputs": file}                              {"examples": n}
     {"do": "memory"}                               {"peak_rss": bytes}
@@ -23,6 +26,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -79,7 +83,7 @@ class Handler:
             runs.append(once() / 1e9)
             if len(runs) >= 6 and abs(median(runs[-3:]) / median(runs[-6:-3]) - 1) < _STABLE:
                 break
-        return {"seconds": len(calls) * median(runs[-3:])}
+        return {"seconds": len(calls) * median(runs[-3:]), "first": len(calls) * runs[0]}
 
     def do_time(self, inputs: str, runs: int, discard: int) -> dict[str, list[int]]:
         """Time `runs` runs after `discard` others, with Python's garbage collector off as in `timeit`."""
@@ -92,6 +96,21 @@ class Handler:
             return {"nanoseconds": [once() for _ in range(runs)]}
         finally:
             gc.enable()
+
+    def do_load(self, inputs: str, callers: int, seconds: float) -> dict[str, Any]:
+        """Call from so many threads at once for a while, each one call after the other."""
+        calls = [self.engine.bind(next(read_batches(inputs))) for _ in range(callers)]
+        start = time.perf_counter()
+
+        def ask(once: Callable[[], int]) -> list[int]:
+            taken = [once()]
+            while time.perf_counter() - start < seconds:
+                taken.append(once())
+            return taken
+
+        with ThreadPoolExecutor(callers) as pool:
+            taken = [each for found in pool.map(ask, calls) for each in found]
+        return {"nanoseconds": taken, "seconds": time.perf_counter() - start}
 
     def do_predict(self, inputs: str, outputs: str) -> dict[str, int]:
         """Write the answers to all batches, rows of inputs or of tokens one under the other, as a `.npy` file."""

@@ -21,6 +21,14 @@ class Runtime(StrEnum):
     openvino_bf16 = "openvino-bf16"
 
 
+class Noise(StrEnum):
+    """What texts may be disturbed by."""
+
+    typos = "typos"
+    lower_case = "lower-case"
+    upper_case = "upper-case"
+
+
 def run(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="The recipe; see recipes/.")],
     out: Out = None,
@@ -67,6 +75,8 @@ def bench(
     batch_size: Annotated[list[int] | None, field(BenchConfig, "batch_sizes", "--batch-size")] = None,
     seq_len: Annotated[list[int] | None, field(BenchConfig, "sequence_lengths", "--seq-len")] = None,
     texts: Annotated[int | None, field(BenchConfig, "texts")] = None,
+    callers: Annotated[list[int] | None, field(BenchConfig, "callers")] = None,
+    noise: Annotated[list[Noise] | None, field(BenchConfig, "noise")] = None,
     threads: Annotated[int | None, field(BenchConfig, "threads")] = None,
     device: Annotated[Literal["cpu", "cuda"] | None, field(BenchConfig, "device")] = None,
     out: Out = None,
@@ -90,6 +100,8 @@ def bench(
         batch_sizes=batch_size,
         sequence_lengths=seq_len,
         texts=texts,
+        callers=callers,
+        noise=[str(kind) for kind in noise or []],
         threads=threads,
         device=device,
     )
