@@ -57,10 +57,14 @@ class Setting:
     metric: str = "accuracy"
 
 
+def near_pairs(copies: int) -> dict[str, Any]:
+    """Return the options that make new pairs of the training texts, so many of each pair."""
+    return {"augment": [{"method": "near-texts", "copies": copies}]}
+
+
 L6 = Teacher("minilm-l6", 3, 1e-4)
 THREE = Student("l6", "teacher:3", "teacher:0,3,5", [(0, 0), (3, 1), (5, 2)])
 SIX = Student("mpnet", "minilm-l6", "minilm-l6", [(11, 5)])
-NEAR_PAIRS = {"augment": [{"method": "near-texts", "copies": 8}]}
 BROWN = {"unlabelled": "brown-pos"}
 SETTINGS = {
     "movie-reviews": Setting(
@@ -77,10 +81,9 @@ SETTINGS = {
         64,
         {"l6": L6, "mpnet": Teacher("mpnet-base", 2, 3e-5)},
         {"3 layers": THREE, "6 layers": SIX},
-        NEAR_PAIRS,
-        NEAR_PAIRS,
-        "mpnet",
-        "spearman",
+        near_pairs(8),
+        near_pairs(4),
+        metric="spearman",
     ),
     "reuters-r8": Setting(
         "reuters-r8", 128, {"l6": Teacher("minilm-l6", 2, 5e-5)}, {"3 layers": THREE}, BROWN
