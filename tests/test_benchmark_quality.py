@@ -225,8 +225,9 @@ def test_noise_depends_on_seed_and_row_and_keeps_the_labels():
     upper = noisy(test, "upper-case", 0)
     assert set(upper["text"]) == {"WONDERFUL ACTING THROUGHOUT"}
     assert list(upper["label"]) == list(range(9))
-    words = datasets.Dataset.from_dict({"text": [["Some", "Words"]], "label": [[0, 1]]})
-    assert noisy(words, "lower-case", 0)["text"][0] == ["some", "words"]
+    rows = {"text": ["Some more Words"], "tokens": [["Some more", "Words"]], "label": [[0, 1]]}
+    tagged = noisy(datasets.Dataset.from_dict(rows), "lower-case", 0)[0]
+    assert tagged == {"text": "some more words", "tokens": ["some more", "words"], "label": [0, 1]}
 
 
 def test_robustness_is_against_the_clean_answers_of_the_same_model():

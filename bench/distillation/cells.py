@@ -85,8 +85,7 @@ def _cell(data: str, student: str, row: str, seed: int, work: Path) -> tuple[lis
     folders = {name: _folder(setting, name, work) for name in _teachers(setting, student, ROWS[row])}
     passes = _passes(setting, ROWS[row], student, folders)
     written = [
-        each.model_dump(mode="json", exclude={"teacher", "teachers"}, exclude_unset=True)
-        for each in passes
+        each.model_dump(mode="json", exclude={"teacher", "teachers"}, exclude_unset=True) for each in passes
     ]
     hashes = [content_hash(path) for path in folders.values()]
 

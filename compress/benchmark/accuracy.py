@@ -110,12 +110,9 @@ def _question(task: Task) -> str:
 
 
 def readable(test: datasets.Dataset) -> list[str]:
-    """Return the inputs of a test set for people to read: both texts of a pair, the words of tagged ones."""
+    """Return the inputs of a test set for people to read: both texts of a pair."""
     columns = [test[name] for name in ("text", "text_pair") if name in test.column_names]
-    return [
-        " / ".join(text if isinstance(text, str) else " ".join(text) for text in row)
-        for row in zip(*columns, strict=True)
-    ]
+    return [" / ".join(row) for row in zip(*columns, strict=True)]
 
 
 def write_questions(

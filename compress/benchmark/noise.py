@@ -19,23 +19,25 @@ def noisy(test: datasets.Dataset, kind: Noise, seed: int) -> datasets.Dataset:
     """Return a test set with noise in its texts; its labels stay.
 
     Args:
-        test: columns `text` and maybe `text_pair`: strings, or lists of words.
+        test: columns `text` and maybe `text_pair`, or `tokens`, which are lists of words.
         kind: `typos` swaps two letters inside one of ten words, at least one, and never the first or the last;
             `lower-case` and `upper-case` change the case.
         seed: with the row's number, of what is drawn.
     """
-    columns = [name for name in ("text", "text_pair") if name in test.column_names]
+    tagged = "tokens" in test.column_names
+    columns = ["tokens"] if tagged else [name for name in ("text", "text_pair") if name in test.column_names]
 
     def change(row: dict[str, Any], number: int) -> dict[str, Any]:
         generator = random.Random(f"{seed} {number}")
-        return {name: _changed(row[name], kind, generator) for name in columns}
+        changed = {name: _changed(row[name], kind, generator) for name in columns}
+        return {**changed, "text": " ".join(changed["tokens"])} if tagged else changed
 
     return test.map(change, with_indices=True, keep_in_memory=True, load_from_cache_file=False)
 
 
 def _changed(text: Any, kind: Noise, generator: random.Random) -> Any:
     if isinstance(text, list):  # words, of which each stays one
-        return _changed(" ".join(text), kind, generator).split(" ") if text else text
+        return _changed("\0".join(text), kind, generator).split("\0")
     if kind == "typos":
         return with_typos(text, generator)
     return text.lower() if kind == "lower-case" else text.upper()
