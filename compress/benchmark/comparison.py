@@ -19,6 +19,7 @@ from compress.benchmark.statistics import Interval, holm, ratio_of_ratios
 from compress.errors import InputError
 from compress.tasks import in_percent
 
+_SMALLER = 0.99  # of its size, from which on a file counts as smaller
 LEVEL = 0.05  # chance of a false alarm anywhere among the times, and among the metrics
 Verdict = Literal["worse", "better", "same", "unclear"]
 Key = tuple[str, str, str, int, int, int]
@@ -222,7 +223,7 @@ def _sizes(pairs: dict[tuple[str, ...], tuple[Row, Row]], limit: float) -> Itera
     """Yield how many times as large each entry's files became."""
     for (name, runtime), (then, today) in pairs.items():
         value = today.size_mb / then.size_mb
-        verdict: Verdict = "worse" if value > 1 + limit else "better" if value < 1 else "same"
+        verdict: Verdict = "worse" if value > 1 + limit else "better" if value < _SMALLER else "same"
         yield Change("size", name, runtime, "", then.size_mb, today.size_mb, value, None, verdict)
 
 
