@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench.distillation.cells import Cell
+from bench.distillation.cells import Cell, _cell
 from bench.distillation.report import difference_interval, table
 from bench.distillation.rows import ROWS, SETTINGS
 from compress.passes.distill import Distill
@@ -42,9 +42,39 @@ def test_the_table_has_a_line_a_row_with_its_difference():
     assert lines[6].startswith("| + soft targets | 100.00 |  | +15.00 [")
 
 
-def test_every_row_is_a_distillation_that_can_be_asked_for():
-    for row in ROWS.values():
-        assert Distill(student="teacher:3", epochs=row.epochs, **row.options)
-        assert row.general is None or Distill(**row.general)
-    for setting in SETTINGS.values():
-        assert {teacher for teacher, _ in setting.students.values()} <= set(setting.teachers)
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """A working folder whose teachers are there, with a content that is their name."""
+    monkeypatch.setattr("bench.distillation.cells.content_hash", lambda folder: folder.name)
+    return tmp_path
+
+
+@pytest.mark.parametrize("data", SETTINGS)
+def test_every_row_is_a_distillation_that_can_be_asked_for(data, work):
+    for student, made in SETTINGS[data].students.items():
+        assert made.teacher in SETTINGS[data].teachers
+        assert SETTINGS[data].strongest in SETTINGS[data].teachers
+        for row in ROWS:
+            steps, file = _cell(data, student, row, 0, work)
+            assert all(isinstance(step.pass_, Distill) for step in steps)
+            assert steps[-1].folder.name == file.stem
+
+
+def test_rows_share_a_stage_on_raw_text_and_nothing_else(work):
+    cells = {row: _cell("movie-reviews", "3 layers", row, 0, work) for row in ROWS}
+    assert cells["raw"][0][0] == cells["all"][0][0]
+    assert len({file for _, file in cells.values()}) == len(ROWS)
+    assert _cell("movie-reviews", "3 layers", "raw", 1, work)[0][0].folder != cells["raw"][0][0].folder
+    assert cells["raw"][0][1].pass_.teacher.endswith("movie-reviews-l6")
+    assert cells["all"][0][1].pass_.teacher.endswith("movie-reviews-mpnet")
+
+
+def test_a_cells_key_knows_the_objective_and_the_method(work):
+    keys = {
+        _cell("stsb", "3 layers", row, 0, work)[1].stem.rsplit("-", 1)[1]
+        for row in ("hidden", "relations", "unlabelled")
+    }
+    assert len(keys) == 3
+    steps, _ = _cell("stsb", "3 layers", "unlabelled", 0, work)
+    written = steps[0].pass_.model_dump(mode="json", exclude_unset=True)
+    assert written["augment"] == [{"method": "near-texts", "copies": 4}]
