@@ -19,7 +19,7 @@ from compress.benchmark.html import to_html
 from compress.benchmark.layer_picture import layer_picture
 from compress.benchmark.markdown import to_markdown
 from compress.benchmark.noise import noisy, with_typos
-from compress.benchmark.quality import Test, calibration, divergence, quality
+from compress.benchmark.quality import Readable, calibration, divergence, quality
 from compress.benchmark.quality_tables import steps
 from compress.benchmark.report import Layer, Model
 from compress.tasks import Task
@@ -55,7 +55,7 @@ def made(first, now, truth, texts, labels=LABELS):
     evidence, reference = (
         Evidence("classes", np.stack([x.argmax(-1), truth], -1).astype(float)) for x in (ours, theirs)
     )
-    return quality(Test(texts, labels), "accuracy", evidence, reference, (ours, theirs), 0)
+    return quality(Readable(texts, labels), "accuracy", evidence, reference, (ours, theirs), 0)
 
 
 def test_flips_show_what_was_lost_first_and_the_largest_falls():

@@ -15,7 +15,7 @@ from compress.benchmark import statistics
 from compress.benchmark.config import BenchConfig, Noise
 from compress.benchmark.evidence import Evidence, unpacked
 from compress.benchmark.pool import Worker
-from compress.benchmark.quality import Test, quality
+from compress.benchmark.quality import Readable, quality
 from compress.benchmark.report import Accuracy, Metric, Quality, Robustness
 from compress.benchmark.statistics import Floats
 from compress.benchmark.targets import Entry
@@ -199,7 +199,7 @@ def score(
     aligned = [_align(*each, task) for each in zip(entries, answers, tasks, strict=True)]
     first = aligned[0], targets[0]
     reference = _evidence(task.rules, first)
-    test = Test(texts, task.labels)
+    test = Readable(texts, task.labels)
     results: list[Accuracy] = []
     for entry, values, truth in zip(entries, aligned, targets, strict=True):
         metrics = task.metrics(values, truth)

@@ -19,8 +19,8 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Test:
-    """The test set as quality looks at it.
+class Readable:
+    """The test set as people read it.
 
     Attributes:
         texts: of each example, both texts of a pair as one.
@@ -32,7 +32,7 @@ class Test:
 
 
 def quality(
-    test: Test,
+    test: Readable,
     metric: str,
     evidence: Evidence,
     first: Evidence,
@@ -107,7 +107,7 @@ def calibration(probabilities: Floats, right: Mask) -> tuple[tuple[Bin, ...], fl
     return bins, 100 * error
 
 
-def _parts(test: Test, evidence: Evidence) -> Iterator[tuple[str, str, Mask]]:
+def _parts(test: Readable, evidence: Evidence) -> Iterator[tuple[str, str, Mask]]:
     """Yield what to slice by, the part's name and which examples it has: classes, and thirds by length."""
     if evidence.form == "classes":
         for number, label in enumerate(test.labels):
@@ -150,7 +150,9 @@ def _probabilities(logits: Floats) -> Floats:
     return probabilities
 
 
-def _flips(test: Test, evidence: Evidence, first: Evidence, ours: Floats, theirs: Floats) -> Iterator[Flip]:
+def _flips(
+    test: Readable, evidence: Evidence, first: Evidence, ours: Floats, theirs: Floats
+) -> Iterator[Flip]:
     """Yield the answers that changed: those that were right first, then by how far the probability fell."""
     now, then = evidence.rows[:, 0].astype(int), first.rows[:, 0].astype(int)
     truth = evidence.rows[:, 1].astype(int)
