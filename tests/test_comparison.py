@@ -126,6 +126,15 @@ def test_metrics_on_other_test_sets_are_not_compared():
     assert any("test sets" in warning for warning in found.warnings)
 
 
+def test_times_on_other_texts_are_not_compared():
+    fast, slow = (Ratio(value=value, ci95=(value, value)) for value in (10, 5))
+    rows = [[row("a", sequence_length=0), row("b", sequence_length=0, speedup=each)] for each in (fast, slow)]
+    before, now, other = report(*rows[0], test="t"), report(*rows[1], test="t"), report(*rows[1], test="o")
+    assert verdicts(before, now) == ["worse"]
+    assert verdicts(before, other) == []
+    assert any("times on texts" in warning for warning in compare(before, other, LIMITS).warnings)
+
+
 def test_files_that_grew_fail():
     before, now = report(row("teacher", size_mb=10)), report(row("teacher", size_mb=11.5))
     assert verdicts(before, now, what="size") == ["worse"]

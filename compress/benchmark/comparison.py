@@ -14,8 +14,9 @@ from pydantic import BaseModel, Field
 
 from compress.benchmark.evidence import Evidence, unpacked
 from compress.benchmark.report import Accuracy, Difference, Report, Row
-from compress.benchmark.shapes import Shape
+from compress.benchmark.shapes import TEXTS, Shape
 from compress.benchmark.statistics import Interval, holm, ratio_of_ratios
+from compress.benchmark.tables import shape_of
 from compress.errors import InputError
 from compress.tasks import in_percent
 
@@ -104,12 +105,20 @@ def compare(baseline: Report, current: Report, limits: Limits) -> Comparison:
     pairs = [(before[key], now[key]) for key in shared if (key[0], key[1]) != first]
     entries = list(dict.fromkeys(key[:2] for key in shared))
     warnings = list(_warnings(baseline, current, before, now))
+    if _texts(baseline) != _texts(current) and any(shape_of(row) == TEXTS for row, _ in pairs):
+        warnings.append("times on texts are not compared: the texts are not known to be the same")
+        pairs = [pair for pair in pairs if shape_of(pair[0]) != TEXTS]
     changes = [
         *_times(pairs, limits.slower),
         *_metrics(baseline, current, entries, limits.drop, warnings),
         *_sizes({key[:2]: (before[key], now[key]) for key in shared}, limits.larger),
     ]
     return Comparison(tuple(changes), tuple(warnings))
+
+
+def _texts(report: Report) -> tuple[str | None, int, int]:
+    """Return what decides which texts of a test set were timed."""
+    return report.test, report.config.texts, report.seed
 
 
 def _key(row: Row) -> Key:
@@ -159,7 +168,7 @@ def _times(pairs: Sequence[tuple[Row, Row]], limit: float) -> Iterator[Change]:
             verdict = _verdict(value - 1, interval[1] - 1, limit, shown_slower, shown_faster)
             if verdict == "unclear":
                 needed = _more(interval[1] / value - 1, limit)
-        shape = str(Shape(then.batch_size, then.sequence_length))
+        shape = str(shape_of(then))
         yield Change(
             "time", then.name, then.runtime, shape, a_value, b_value, value, interval, verdict, needed
         )

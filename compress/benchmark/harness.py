@@ -109,7 +109,9 @@ def run_bench(
             notes=tuple(notes),
             load=tuple(load),
             models=tuple(anatomy(dict.fromkeys(targets))),
-            test=None if test is None else hash_json([test[name] for name in sorted(test.column_names)]),
+            test=None
+            if test is None
+            else hash_json([list(test[name]) for name in sorted(test.column_names)]),
         )
     write_report(report, out)
     return report
