@@ -1,7 +1,7 @@
 """How fast the toolkit itself is: start-up and each pass; `bench.distillation_speed` times distillation.
 
 `python -m bench.speed` prints one Markdown table and writes it to `bench/results/speed.md`. Variants are
-measured interleaved in rounds, so that a noisy machine hits all alike; ratios carry bootstrap intervals.
+measured interleaved in rounds, so that a noisy machine hits all alike; ratios carry 95% intervals over rounds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from compress.artifact import load, save
-from compress.benchmark.statistics import ratio_of_medians
+from compress.benchmark.statistics import paired_ratio
 from compress.data import DataConfig, TextData, load_data
 from compress.display import say
 from compress.hardware import fingerprint
@@ -120,7 +120,7 @@ def _table(title: str, times: dict[str, list[float]], reference: str | None) -> 
         cells = [name, f"{np.median(seconds):.2f}", f"{min(seconds):.2f} to {max(seconds):.2f}"]
         if reference:
             first, this = np.array([times[reference]]).T, np.array([seconds]).T
-            ratio, interval = ratio_of_medians(this, first, seed=0)
+            ratio, interval = paired_ratio(this, first)
             shown = f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
             cells.append("1" if name == reference else f"{ratio:.2f}{shown}")
         lines.append(f"| {' | '.join(cells)} |")

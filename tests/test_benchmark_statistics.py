@@ -35,32 +35,44 @@ def test_paired_difference_interval_by_hand():
     assert statistics.paired_difference_interval(6, 12, 100) == pytest.approx((d - half, d + half))
 
 
+def test_paired_ratio_by_hand():
+    # The rounds give 2, 2, 2, 2, 4: mean of the binary logarithms 1.2, their deviation √0.2, t_4 2.776445.
+    reference = np.array([[2, 2, 9], [4, 4, 1], [6, 6, 6], [8, 8, 8], [4, 4, 0.1]])
+    candidate = np.array([[1.0], [2], [3], [4], [1]])
+    half = 2.776445 * math.sqrt(0.2 / 5)
+    value, interval = statistics.paired_ratio(reference, candidate)
+    assert value == pytest.approx(2**1.2)
+    assert interval == pytest.approx((2 ** (1.2 - half), 2 ** (1.2 + half)))
+
+
 @pytest.mark.parametrize("rounds", [5, 12])
 def test_ratio_interval_covers_the_true_ratio(rounds):
     # Noise of a round multiplies both models alike; runs have noise of their own. The true ratio is 2.
     rng = np.random.default_rng(0)
-    covered = 0
-    for trial in range(300):
+    covered, widths = 0, []
+    for _ in range(1000):
         moment = np.exp(0.3 * rng.standard_normal((rounds, 1)))
         reference = 2 * moment * np.exp(0.05 * rng.standard_normal((rounds, 4)))
         candidate = moment * np.exp(0.05 * rng.standard_normal((rounds, 8)))
-        _, interval = statistics.ratio_of_medians(reference, candidate, trial, resamples=400)
+        _, interval = statistics.paired_ratio(reference, candidate)
         covered += interval[0] <= 2 <= interval[1]
-    # 95% aimed at; three standard errors of 300 trials are 3.8 points.
-    assert covered / 300 > 0.912
+        widths.append(interval[1] / interval[0])
+    # 95% aimed at; three standard errors of 1,000 trials are 2.1 points.
+    assert 0.93 < covered / 1000 < 0.971
+    assert np.mean(widths) < 1.12  # the 30% that both share does not widen it
 
 
 def test_ratio_interval_sees_noise_that_rounds_share():
     # Slow moments that hit one model's rounds only: thousands of runs, yet no more than 8 independent moments.
     rng = np.random.default_rng(1)
     candidate = np.exp(0.3 * rng.standard_normal((8, 1))) * np.ones((8, 1000))
-    _, (low, high) = statistics.ratio_of_medians(np.ones((8, 1000)), candidate, 0)
+    _, (low, high) = statistics.paired_ratio(np.ones((8, 1000)), candidate)
     assert high / low > 1.2
 
 
 def test_ratio_has_no_interval_below_five_rounds():
     times = np.ones((4, 10))
-    assert statistics.ratio_of_medians(2 * times, times, 0) == (2, None)
+    assert statistics.paired_ratio(2 * times, times) == (pytest.approx(2), None)
 
 
 def test_correlations_match_scipy_and_are_0_for_a_constant():

@@ -13,7 +13,7 @@ from compress.benchmark.comparison import Limits, compare
 from compress.benchmark.comparison_table import to_markdown
 from compress.benchmark.evidence import Evidence, unpacked
 from compress.benchmark.report import Accuracy, Metric, Ratio
-from compress.benchmark.statistics import holm, ratio_of_medians, ratio_of_ratios
+from compress.benchmark.statistics import holm, paired_ratio, ratio_of_ratios
 from compress.errors import InputError
 
 LIMITS = Limits()
@@ -178,7 +178,7 @@ def simulated(rng, speedups, noise=0.04, rounds=20, runs=10):
         return milliseconds * shared * rng.lognormal(0, noise, (rounds, runs))
 
     first = times(10)
-    found = [ratio_of_medians(first, times(10 / speedup), 0, resamples=300) for speedup in speedups]
+    found = [paired_ratio(first, times(10 / speedup)) for speedup in speedups]
     return timed(*[(value, *interval) for value, interval in found])
 
 

@@ -21,7 +21,7 @@ same rows, from the teacher's logits and the labels: {epochs} epochs, batches of
 rate {learning_rate:g}, T = 2, equal weights, AdamW, warm-up and linear decay. Time is from the first read of the models
 to the trained student, the teacher's answers included; ours starts with an empty cache, tokenizes, and also scores the
 validation rows after each epoch. Every row padded: to {pad_to} tokens, else to the longest of its batch. Intervals are
-95%, bootstrap over rounds; accuracy is the mean of the rounds, each with a seed of its own, ± their standard deviation.
+95%, Student's t over rounds; accuracy is the mean of the rounds, each with its own seed, ± their standard deviation.
 """
 
 

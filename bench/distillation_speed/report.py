@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.distillation_speed.cells import Run
 from bench.distillation_speed.methods import METHODS
-from compress.benchmark.statistics import ratio_of_medians
+from compress.benchmark.statistics import paired_ratio
 
 CLOCKS = {"seconds": "wall clock", "cpu_seconds": "processor"}
 
@@ -49,7 +49,7 @@ def _ratio(runs: Sequence[Run], name: str, first: str, clock: str) -> str:
     slow, fast = (_times([of[method][number] for number in both], clock) for method in (name, first))
     if not len(slow):
         return ""
-    ratio, interval = ratio_of_medians(slow, fast, seed=0)
+    ratio, interval = paired_ratio(slow, fast)
     return f"{ratio:.2f}×" + (f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "")
 
 

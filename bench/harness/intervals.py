@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.benchmark.statistics import ratio_of_medians
+from compress.benchmark.statistics import paired_ratio
 from compress.display import progress
 
 Floats = NDArray[np.float64]
@@ -47,10 +47,10 @@ def table(trials: int) -> list[str]:
             cells = []
             for rounds in ROUNDS:
                 rng, covered = np.random.default_rng(rounds), 0
-                for trial in range(trials):
+                for _ in range(trials):
                     moments = np.exp(0.3 * rng.standard_normal((rounds, 1)))  # hit all models alike
                     times = [moments * noise(rng, rounds, _RUNS) for _ in range(2)]
-                    _, interval = ratio_of_medians(TRUE * times[0], times[1], trial, 1_000)
+                    _, interval = paired_ratio(TRUE * times[0], times[1])
                     assert interval is not None
                     covered += interval[0] <= TRUE <= interval[1]
                     advance(1)

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 from compress.benchmark import BenchConfig, Entry, Target
 from compress.benchmark.pool import Worker
-from compress.benchmark.statistics import ratio_of_medians
+from compress.benchmark.statistics import paired_ratio
 
 _ROUNDS, _CALLS = 20, 200
 
@@ -60,7 +60,7 @@ def table(work: Path) -> list[str]:
     first = found["a bare loop around `session.run`"]
     lines = ["| | µs a call | beside the bare loop | against it (95%) |", "|---|---:|---:|---:|"]
     for name, values in found.items():
-        ratio, interval = ratio_of_medians(values, first, 0)
+        ratio, interval = paired_ratio(values, first)
         assert interval is not None
         microseconds = float(np.median(values)) / 1e3
         more = microseconds - float(np.median(first)) / 1e3

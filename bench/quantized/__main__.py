@@ -146,7 +146,7 @@ def _introduction() -> list[str]:
         "default, in ONNX Runtime with its defaults, one thread. Static quantizers saw the same",
         f"{CALIBRATION} training rows, ours as many of its own drawing. Files were scored one sentence a call.",
         "Intervals are 95%: Wilson for an accuracy, paired (Agresti and Min) for a difference on the same test",
-        "rows, bootstrap over rounds for a ratio of times. n.s.: no difference is shown.",
+        "rows, Student's t over rounds for a ratio of times. n.s.: no difference is shown.",
         "",
     ]
 

@@ -22,7 +22,7 @@ from compress.benchmark.pool import Worker
 from compress.benchmark.report import Accuracy, Latency, Ratio, Report, Row
 from compress.benchmark.scoring import score_subjects
 from compress.benchmark.shapes import TEXTS, Shape, shapes_of
-from compress.benchmark.statistics import MIN_ROUNDS, Floats, ratio_of_medians
+from compress.benchmark.statistics import MIN_ROUNDS, Floats, paired_ratio
 from compress.benchmark.subjects import Subject, check, load_notes, possible, prepare
 from compress.benchmark.targets import Target
 from compress.benchmark.writing import write_report
@@ -97,7 +97,7 @@ def run_bench(
         load = measure_load(workers, inputs, config, seed) if config.callers else []
         accuracy = {} if test is None else score_subjects(subjects, workers, test, config, seed, work, notes)
         cold = [load_s[i] + first[i] if i in first else None for i in range(len(subjects))]
-        rows = _rows(subjects, config, times, load_s, cold, memory, accuracy, seed)
+        rows = _rows(subjects, config, times, load_s, cold, memory, accuracy)
         notes += _noise_notes(rows, times)
         report = Report(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -203,7 +203,6 @@ def _rows(
     first_s: Sequence[float | None],
     memory: Sequence[float],
     accuracy: Mapping[int, Accuracy],
-    seed: int,
 ) -> list[Row]:
     sizes = [sum(path.stat().st_size for path in subject.shipped) / 1e6 for subject in subjects]
     rows = []
@@ -228,17 +227,17 @@ def _rows(
                 parameters=files.count_parameters(entry.target.folder),
                 metric=answers.metric if answers else None,
                 agreement_with_first=answers.agreement_with_first if answers else None,
-                speedup_vs_first=_speedup(times, index, shape, seed),
+                speedup_vs_first=_speedup(times, index, shape),
                 smaller_vs_first=sizes[0] / sizes[index],
             )
         )
     return rows
 
 
-def _speedup(times: Mapping[Cell, Floats], index: int, shape: Shape, seed: int) -> Ratio | None:
+def _speedup(times: Mapping[Cell, Floats], index: int, shape: Shape) -> Ratio | None:
     if (0, shape) not in times:
         return None
     if index == 0:
         return Ratio(value=1, ci95=(1, 1))
-    value, interval = ratio_of_medians(times[0, shape], times[index, shape], seed)
+    value, interval = paired_ratio(times[0, shape], times[index, shape])
     return Ratio(value=value, ci95=interval)

@@ -37,7 +37,7 @@ class Metric(BaseModel, frozen=True, extra="forbid"):
 
 
 class Ratio(BaseModel, frozen=True, extra="forbid"):
-    """A ratio of median times with its bootstrap interval over rounds; no interval below five rounds."""
+    """A ratio of median times with its 95% interval over rounds; no interval below five rounds."""
 
     value: float
     ci95: tuple[float, float] | None

@@ -144,8 +144,8 @@ def method(report: Report) -> str:
     text = (
         f"{config.device}, {config.threads} thread{'s' if config.threads > 1 else ''}, "
         f"shapes are batch × tokens, ms is the median; seed {report.seed}. Each model runs in a process of "
-        "its own; models take turns in rounds. Speedups are against the first line, [95% bootstrap interval "
-        "over rounds]; ≈1: the interval includes 1."
+        "its own; models take turns in rounds. Speedups are against the first line, [95% interval of the "
+        "rounds' ratios]; ≈1: the interval includes 1."
     )
     if report.accuracy:
         scored = report.accuracy[-1]
