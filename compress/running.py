@@ -9,11 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compress import folders, pipeline
-from compress.artifact import content_hash, read_manifest
+from compress.artifact import read_manifest
 from compress.benchmark.targets import onnx_file
-from compress.display import say
-from compress.hardware import fingerprint
-from compress.manifest import hash_json
 from compress.pipeline import Step
 
 if TYPE_CHECKING:
@@ -70,31 +67,16 @@ def run(recipe: Recipe | str | Path, out: Path | None = None) -> Run:
 
 def _bench(recipe: Recipe, chain: Chain, done: list[Path], out: Path) -> Report:
     """Measure every step, unless the same was measured on this machine before."""
-    from compress.benchmark import Target, run_bench
-    from compress.benchmark.report import NAME, read_report
+    from compress.benchmark import Target
+    from compress.benchmark.kept import bench_once
 
     assert recipe.bench is not None
-    key = hash_json(
-        [
-            [content_hash(folder) for folder in done],
-            recipe.bench.model_dump(mode="json"),
-            chain.data.fingerprint if chain.data else None,
-            fingerprint(),
-        ]
-    )
-    stamp = out / "key.txt"
-    if stamp.exists() and stamp.read_text(encoding="utf-8") == key:
-        say(f"bench: done before, in {out}")
-        return read_report(out / NAME)
-    say(f"bench → {out}")
-    test = chain.data.scored_test if chain.data else None
     targets = [Target(path.name, path, _made_for(path, recipe.bench)) for path in done]
     if read_manifest(chain.source).task is not None:
         targets.insert(0, Target(Path(chain.model).name, chain.source))
     targets[0] = dataclasses.replace(targets[0], runtimes=None)  # the reference runs everywhere
-    report = run_bench(targets, recipe.bench, test, out, recipe.seed)
-    stamp.write_text(key, encoding="utf-8")
-    return report
+    test, data = (chain.data.scored_test, chain.data.fingerprint) if chain.data else (None, None)
+    return bench_once(targets, recipe.bench, test, data, out, recipe.seed)
 
 
 def _made_for(step: Path, config: BenchConfig) -> tuple[Runtime, ...] | None:

@@ -9,7 +9,7 @@ from types import FrameType
 
 import typer
 
-from compress.commands import compare, looking, passes, recipes, recommend, shipping, training
+from compress.commands import compare, looking, passes, recipes, recommend, search, shipping, training
 from compress.commands.spread import SpreadCommand
 from compress.errors import CompressError
 
@@ -33,6 +33,7 @@ for command in (
     recipes.bench,
     recipes.run,
     recommend.recommend,
+    search.search,
     compare.compare,
     looking.inspect,
     looking.probe,

@@ -1,0 +1,1 @@
+"""The best model within limits that the user names; `run.search` is the whole of it."""
