@@ -79,11 +79,13 @@ class Board:
 
     def _begin(self, job: Job) -> Claim:
         from optuna.distributions import FloatDistribution, IntDistribution
+        from optuna.trial import TrialState
 
         many = IntDistribution(0, 2**31)
         share = FloatDistribution(0, 1)
-        self.study.enqueue_trial(_parameters(job), skip_if_exists=True)
-        # A process that was killed right here left a trial waiting, which comes first.
+        # A process that was killed between these two calls left a trial waiting: that one is taken then.
+        if not self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            self.study.enqueue_trial(_parameters(job))
         trial = self.study.ask(
             {"layers": many, "hidden": many, "sparsity": share, "keep": share, "rows": many, "rung": many}
         )

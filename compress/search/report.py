@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compress.benchmark.shapes import TEXTS
 from compress.search.halving import RUNGS, Job
 from compress.search.limits import Limits, shortfalls
 
@@ -27,6 +28,7 @@ def summary(found: Found, limits: Limits) -> dict[str, object]:
         "metric": found.setting.task.main_metric,
         "validation": {"reference": found.setting.score, "winner": winner.score},
         "test": {
+            "reference": _metric(found),
             "winner": winner.test,
             "change": None if winner.change is None else winner.change.model_dump(mode="json"),
         },
@@ -36,6 +38,11 @@ def summary(found: Found, limits: Limits) -> dict[str, object]:
         "lost": {**_measured(found, limits), **_unmeasured(found, limits)},
         "unfinished": list(found.unfinished),
     }
+
+
+def _metric(found: Found) -> float:
+    """Return the reference's metric on the test split."""
+    return found.report.accuracy[0].metric.value
 
 
 def _plain(candidate: Candidate, found: Found) -> dict[str, object]:
@@ -104,6 +111,7 @@ def markdown(found: Found, limits: Limits) -> list[str]:
     metric = setting.task.main_metric
     asked = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in limits if value is not None)
     verdict = "keeps all limits" if not found.missed else f"**misses: {'; '.join(found.missed)}**"
+    first = next(row for row in found.report.rows if row.sequence_length == TEXTS.sequence_length)
     lines = [
         "# Search",
         "",
@@ -112,7 +120,8 @@ def markdown(found: Found, limits: Limits) -> list[str]:
         f"| structure | form | validation {metric} | test {metric} | against the reference (95%) | "
         "times as fast (95%) | ms | MB |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
-        f"| the reference | torch | {setting.score:.2f} |  |  | 1 | {found.table.reference_ms:.2f} |  |",
+        f"| the reference | torch | {setting.score:.2f} | {_metric(found):.2f} |  | 1 | {first.latency_ms.p50:.2f} | "
+        f"{first.size_mb:.1f} |",
     ]
     for each in sorted(found.candidates, key=lambda each: -each.speedup[0]):
         mark = "**" if each is found.winner else ""
@@ -136,5 +145,6 @@ def markdown(found: Found, limits: Limits) -> list[str]:
         "",
         *(f"- {name}: {reason}" for name, reason in told["lost"].items()),  # type: ignore[attr-defined]
         *(f"- no time for {each}" for each in found.unfinished),
+        *(f"- not tried: {each}" for each in found.table.left_out),
     ]
     return lines

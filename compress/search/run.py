@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from compress import folders, pipeline
 from compress.artifact import read_manifest
+from compress.benchmark import Report
 from compress.data.config import DataConfig
 from compress.display import say
 from compress.errors import InputError
@@ -49,6 +50,7 @@ class Found:
         results: of every job.
         shortlist: the structures that were looked at, and why no others.
         setting, table: what it went by.
+        report: the bench of the candidates.
         unfinished: what there was no time for.
     """
 
@@ -61,6 +63,7 @@ class Found:
     shortlist: Shortlist
     setting: Setting
     table: Table
+    report: Report
     unfinished: tuple[str, ...]
 
 
@@ -139,6 +142,7 @@ def search(
             shortlist=shortlist,
             setting=setting,
             table=table,
+            report=report,
             unfinished=tuple(unfinished),
         )
         write(found, limits, out)

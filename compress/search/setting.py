@@ -55,12 +55,14 @@ class Setting:
     seed: int
 
     @property
+    def origin(self) -> str:
+        """Hash of what everything begins with."""
+        return hash_json([content_hash(self.reference), self.data.fingerprint, self.seed, versions()])
+
+    @property
     def key(self) -> str:
         """Hash of everything that decides what a structure comes to."""
-        options = [self.options.epochs, self.options.unlabelled]
-        return hash_json(
-            [content_hash(self.reference), self.data.fingerprint, options, self.seed, versions()]
-        )
+        return hash_json([self.origin, self.options.epochs, self.options.unlabelled])
 
     def run(self, model: Path, steps: Sequence[Step], scratch: Path) -> Path:
         """Run a chain of passes on a model with the search's data; return the last step's folder."""

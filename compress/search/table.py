@@ -21,8 +21,9 @@ from compress.distillation.student import make_student
 from compress.errors import CompressError
 from compress.exporting import export_onnx
 from compress.exporting.examples import example
-from compress.hardware import cpu_flags
+from compress.hardware import cpu_flags, fingerprint
 from compress.latency.timing import time_files
+from compress.manifest import hash_json
 from compress.passes.base import Context
 from compress.passes.quantize import Quantize
 from compress.pipeline import Step
@@ -60,7 +61,7 @@ class Table(BaseModel, frozen=True):
     A layer to which several things are done takes the product of their shares.
 
     Attributes:
-        key: of the setting that it was measured for.
+        key: of the model, the data and the machine that it was measured for.
         reference_ms: a text's milliseconds in the model that goes in, in torch.
         forms: ways to ship one.
         milliseconds: of the whole model's parts.
@@ -100,10 +101,10 @@ def measure_table(setting: Setting, threads: int, out: Path) -> Table:
     Raises:
         CompressError: the model has no export in int8, so nothing can be searched.
     """
-    file = out / "table.json"
+    file, key = out / "table.json", hash_json([setting.origin, threads, fingerprint()])
     if file.is_file():
         stored = Table.model_validate_json(file.read_bytes())
-        if stored.key == setting.key:
+        if stored.key == key:
             return stored
     out.mkdir(parents=True, exist_ok=True)
     reference, few = load(setting.reference), min(3, setting.whole.layers)
@@ -116,7 +117,7 @@ def measure_table(setting: Setting, threads: int, out: Path) -> Table:
             reference, setting, few, anchor_ms, threads, Path(work)
         )
     table = Table(
-        key=setting.key,
+        key=key,
         reference_ms=reference_ms,
         forms=forms,
         milliseconds=milliseconds,

@@ -220,8 +220,9 @@ def train(
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train(resume_from_checkpoint=last_checkpoint(context.workdir))
-        # accelerate leaves the model with a forward that runs in bfloat16; the trained model answers in float32.
-        for wrapper in ("forward", "_original_forward"):
+        # accelerate leaves the model with a forward that runs in bfloat16 and the mark of having one; the trained model
+        # answers in float32, and is prepared anew where it is trained again.
+        for wrapper in ("forward", "_original_forward", "_is_accelerate_prepared"):
             model.__dict__.pop(wrapper, None)
     model.eval()
 
