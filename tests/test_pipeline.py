@@ -203,6 +203,18 @@ def test_a_finished_step_is_skipped_and_a_changed_one_is_not(model, data, tmp_pa
     assert manifests(seed=1, ffn=0.25)[0] > repaired[0]
 
 
+def test_a_chain_gives_what_its_steps_give_one_at_a_time(model, data, tmp_path):
+    # In bfloat16, which the second training of a chain, of a model still in memory, has to run in too.
+    options = {"epochs": 1, "learning_rate": 1e-3, "bf16": True}
+    passes = Finetune(**options), Distill(student="teacher:1", **options), Prune(ffn=0.5, criterion="magnitude")
+    whole = run(pipeline.plan(model, steps(tmp_path / "whole", *passes), data), tmp_path)
+
+    source = model
+    for folder, each in zip(whole, passes, strict=True):
+        source = str(run(pipeline.plan(source, [Step(each, tmp_path / each.name)], data), tmp_path)[-1])
+        assert torch.equal(logits(load(source).model), logits(load(folder).model)), each.name
+
+
 def test_a_changed_data_file_makes_steps_run_again(model, data, tmp_path):
     chain = steps(tmp_path, Prune(ffn=0.5, criterion="magnitude"))
     (folder,) = run(pipeline.plan(model, chain, data), tmp_path)
