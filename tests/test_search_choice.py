@@ -37,6 +37,7 @@ def table(**changed):
         "megabytes": Part(rest=13, layer=2),
         "shares": known,
         "left_out": (),
+        "seconds": 60.0,
     }
     return Table(**(fields | changed))
 

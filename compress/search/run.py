@@ -33,7 +33,7 @@ from compress.search.table import Table, measure_table
 from compress.search.work import do, recipe_passes
 from compress.sources import resolve_model
 
-_RESERVE = 90.0  # seconds for the proof at least
+_RESERVE = 2.0  # times what the table took is left for the proof: six forms and a longer bench
 Left = Callable[[], float]  # seconds until the time limit
 
 
@@ -114,7 +114,7 @@ def search(
     shortlist = shortlisted(table, setting.whole, limits)
     left = None if time_limit is None else lambda: time_limit - (time.monotonic() - began)
     board = Board(out, setting.key)
-    unfinished = _work(board, shortlist, setting, out, left)
+    unfinished = _work(board, shortlist, setting, out, left, _RESERVE * table.seconds)
     results = board.results()
     with FileLock(out / ".finish.lock"):
         jobs = halving.finalists(results, shortlist.structures)
@@ -166,7 +166,9 @@ def _reference(model: str, data: str | None, out: Path, seed: int) -> tuple[Path
     return folder, [tune], config
 
 
-def _work(board: Board, shortlist: Shortlist, setting: Setting, out: Path, left: Left | None) -> list[str]:
+def _work(
+    board: Board, shortlist: Shortlist, setting: Setting, out: Path, left: Left | None, reserve: float
+) -> list[str]:
     """Do jobs until none is wanted, or there is no time for any; return what was not begun."""
     skipped: dict[Job, str] = {}
 
@@ -175,7 +177,7 @@ def _work(board: Board, shortlist: Shortlist, setting: Setting, out: Path, left:
         jobs = halving.wanted(shortlist.structures, setting.whole, known)
         for job in jobs:
             needed = expected_seconds(job, results, setting)
-            if left is not None and needed + _RESERVE > left():
+            if left is not None and needed + reserve > left():
                 skipped[job] = f"{job.rung} of {job.structure.of(setting.whole)}: about {needed:.0f} s"
         return [job for job in jobs if job not in skipped] or (wanted(results) if jobs else [])
 

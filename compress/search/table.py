@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,6 +69,7 @@ class Table(BaseModel, frozen=True):
         megabytes: the same of what is shipped.
         shares: of a layer's time and size that are left, by what is done to it (`space.changes`).
         left_out: what cannot be made or exported, and why.
+        seconds: that all of it took.
     """
 
     key: str
@@ -77,15 +79,16 @@ class Table(BaseModel, frozen=True):
     megabytes: Part
     shares: dict[str, tuple[float, float]]
     left_out: tuple[str, ...]
+    seconds: float
 
     def estimate(self, structure: Structure, whole: Structure, form: Form) -> Measured | None:
         """Return what to expect; None where what it asks of a layer cannot be made."""
         wanted = changes(structure, whole)
         if not set(wanted) <= set(self.shares):
             return None
-        time, size = (math.prod(self.shares[each][i] for each in wanted) for i in (0, 1))
+        speed, size = (math.prod(self.shares[each][i] for each in wanted) for i in (0, 1))
         milliseconds = form.time * (
-            self.milliseconds.rest + self.milliseconds.layer * time * structure.layers
+            self.milliseconds.rest + self.milliseconds.layer * speed * structure.layers
         )
         fewer = whole.rows * whole.hidden - structure.rows * structure.hidden  # bytes of the token table
         megabytes = self.megabytes.rest - fewer / 1e6 + self.megabytes.layer * size * structure.layers
@@ -106,6 +109,7 @@ def measure_table(setting: Setting, threads: int, out: Path) -> Table:
         stored = Table.model_validate_json(file.read_bytes())
         if stored.key == key:
             return stored
+    began = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     reference, few = load(setting.reference), min(3, setting.whole.layers)
     anchor = out / "anchor"
@@ -124,6 +128,7 @@ def measure_table(setting: Setting, threads: int, out: Path) -> Table:
         megabytes=megabytes,
         shares=shares,
         left_out=(*left_out, *failed),
+        seconds=time.monotonic() - began,
     )
     file.write_text(table.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return table
@@ -224,17 +229,17 @@ def _layers(
     times = [
         anchor_ms / taken[0] * each for each in taken
     ]  # of texts in a bench, not of their mean length here
-    time, size = _parts(times, few), _parts(sizes, few)
+    milliseconds, megabytes = _parts(times, few), _parts(sizes, few)
     shares = {
         name: (
-            (times[i] - time.rest) / (time.layer * few),
-            (sizes[i] - size.rest + whole.rows * (whole.hidden - alone[name].hidden) / 1e6)
-            / (size.layer * few),
+            (times[i] - milliseconds.rest) / (milliseconds.layer * few),
+            (sizes[i] - megabytes.rest + whole.rows * (whole.hidden - alone[name].hidden) / 1e6)
+            / (megabytes.layer * few),
         )
         for i, name in enumerate(known)
         if name
     }
-    return time, size, shares, failed
+    return milliseconds, megabytes, shares, failed
 
 
 def _parts(values: Sequence[float], few: int) -> Part:
