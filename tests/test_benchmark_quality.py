@@ -20,8 +20,8 @@ from compress.benchmark.layer_picture import layer_picture
 from compress.benchmark.markdown import to_markdown
 from compress.benchmark.noise import noisy, with_typos
 from compress.benchmark.quality import Readable, calibration, divergence, quality
-from compress.benchmark.quality_tables import steps
 from compress.benchmark.report import Layer, Model
+from compress.benchmark.steps import steps
 from compress.tasks import Task
 
 LABELS = ("bad", "good")
@@ -170,6 +170,14 @@ def test_steps_follow_the_models_that_were_benched():
         ["distill + quantize", "thin → int8", "torch", "0.50×", "0.20×"],
     ]
     assert steps(report(*rows)) is None
+
+
+def test_a_step_into_another_runtime_is_against_the_one_before():
+    exported = row("exported", "onnxruntime", p50=2.0, size_mb=45)
+    models = (model("tuned", "finetune"), model("exported", "finetune", "export"))
+    made = report(row("tuned"), exported, models=models)
+    assert steps(made).rows[0][:4] == ["export", "tuned → exported", "torch → onnxruntime", "0.20×"]
+    assert "export · torch → onnxruntime" in to_html(made)  # the plot's line
 
 
 def test_what_a_pass_costs_is_tested_on_the_same_examples():

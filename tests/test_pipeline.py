@@ -206,7 +206,11 @@ def test_a_finished_step_is_skipped_and_a_changed_one_is_not(model, data, tmp_pa
 def test_a_chain_gives_what_its_steps_give_one_at_a_time(model, data, tmp_path):
     # In bfloat16, which the second training of a chain, of a model still in memory, has to run in too.
     options = {"epochs": 1, "learning_rate": 1e-3, "bf16": True}
-    passes = Finetune(**options), Distill(student="teacher:1", **options), Prune(ffn=0.5, criterion="magnitude")
+    passes = (
+        Finetune(**options),
+        Distill(student="teacher:1", **options),
+        Prune(ffn=0.5, criterion="magnitude"),
+    )
     whole = run(pipeline.plan(model, steps(tmp_path / "whole", *passes), data), tmp_path)
 
     source = model

@@ -6,8 +6,9 @@ from html import escape
 
 from compress.benchmark.layer_picture import READING, STYLE, layer_picture
 from compress.benchmark.plots import Plot, plots
-from compress.benchmark.quality_tables import READING_PARTS, flips, parts, robustness, steps
+from compress.benchmark.quality_tables import READING_PARTS, flips, parts, robustness
 from compress.benchmark.report import Report
+from compress.benchmark.steps import steps
 from compress.benchmark.tables import Table, details, load, machine, method, summary, weights
 
 _STYLE = """

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from compress.benchmark.quality_tables import READING_PARTS, parts, robustness, steps
+from compress.benchmark.quality_tables import READING_PARTS, parts, robustness
 from compress.benchmark.report import Report
+from compress.benchmark.steps import steps
 from compress.benchmark.tables import Table, details, load, machine, method, summary, weights, widths
 
 

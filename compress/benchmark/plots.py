@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from compress.benchmark.report import Accuracy, Report, Row
-from compress.benchmark.tables import entry_rows, number, shape_name, speedup_text
+from compress.benchmark.steps import Effect, effects
+from compress.benchmark.tables import difference_text, entry_rows, number, shape_name, speedup_text
 from compress.tasks import in_percent
 
 if TYPE_CHECKING:
@@ -66,6 +67,10 @@ def plots(report: Report) -> list[Plot]:
     drawn.append(Plot(f"Latency at {shape}", caption, bars))
     sizes = _bars(rows, [row.size_mb for row in rows], "MB", smaller)
     drawn.append(Plot("Size", "The files that the runtime needs: weights, config, tokenizer.", sizes))
+    changed = effects(report)
+    if changed:
+        caption = "From the time before to that after, the black line; then the metric. n.s.: no difference is shown."
+        drawn.append(Plot(f"What each pass bought and cost at {shape}", caption, _waterfall(changed, report)))
     sure = [scored for scored in report.accuracy if scored.quality and scored.quality.calibration]
     if sure:
         caption = (
@@ -142,6 +147,32 @@ def _bars(rows: Sequence[Row], values: Sequence[float], unit: str, remarks: Sequ
     for index, (value, remark) in enumerate(zip(values, remarks, strict=True)):
         text = f"{number(value)} {unit}" + (f"  ·  {remark}" if remark else "")
         axes.annotate(text, (value, index), (5, 0), va="center", color=_MUTED, **_NOTE)
+    return _svg(figure)
+
+
+def _waterfall(found: Sequence[Effect], report: Report) -> str:
+    """Draw each pass as a bar between two times, the time it saves from right to left."""
+    metric = report.accuracy[0].metric.name if report.accuracy else ""
+    figure, axes = _figure(height=1.0 + 0.44 * len(found))
+    axes.set_xscale("log")
+    slowest = max(max(each.before.latency_ms.p50, each.after.latency_ms.p50) for each in found)
+    for index, each in enumerate(found):
+        before, after = each.before.latency_ms.p50, each.after.latency_ms.p50
+        low, high = sorted((before, after))
+        colour = _RUNTIMES[each.after.runtime]
+        axes.barh(index, high - low, left=low, height=0.5, color=colour, alpha=1 if after <= before else 0.45)
+        axes.plot([after, after], [index - 0.3, index + 0.3], color=_INK, linewidth=1.6)
+        told = [f"{after / before:.2f}× ms", f"{each.after.size_mb / each.before.size_mb:.2f}× MB"]
+        if each.change is not None:
+            told.append(difference_text(each.change, metric))
+        axes.annotate("  ·  ".join(told), (slowest, index), (8, 0), va="center", color=_MUTED, **_NOTE)
+    axes.set_yticks(range(len(found)), [f"{each.passes} · {each.runtime}" for each in found], color=_INK)
+    axes.invert_yaxis()
+    fastest = min(min(each.before.latency_ms.p50, each.after.latency_ms.p50) for each in found)
+    axes.set_xlim(fastest / 1.3, slowest * (slowest / fastest) ** 1.4)  # room for the words
+    axes.set_xlabel("median ms")
+    _round_ticks(axes)
+    axes.set_xticks([tick for tick in axes.get_xticks() if fastest / 1.3 <= tick <= 1.2 * slowest])
     return _svg(figure)
 
 

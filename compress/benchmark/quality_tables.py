@@ -1,68 +1,18 @@
-"""What stands behind a report's numbers as tables: passes, parts of the test set, answers that changed."""
+"""What stands behind a report's numbers as tables: parts of the test set, answers that changed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from compress.benchmark.evidence import unpacked
-from compress.benchmark.report import Accuracy, Model, Report, Slice
+from compress.benchmark.report import Accuracy, Report, Slice
 from compress.benchmark.tables import (
     Table,
-    accuracy_of,
     difference_text,
     digits_of,
-    entry_rows,
-    shape_name,
-    shape_of,
 )
 
 READING_PARTS = (
     "The metric on parts of at least 20 test examples (for a label, the share of it that is found), in brackets "
     "against the first line. Lost and won: examples that only the first, or only this one, answers right."
 )
-
-
-def steps(report: Report) -> Table | None:
-    """Return one line for each model that another benched one became by further passes; None where there is none.
-
-    Time and size are against the model before, in the runtime that both were benched in; the metric has a paired test.
-    """
-    models = {model.name: model for model in report.models}
-    lines = []
-    for rows in entry_rows(report):
-        row = rows[0]
-        before = _before(models, row.name)
-        earlier = next(
-            (r for r in report.rows if before and (r.name, r.runtime) == (before.name, row.runtime)), None
-        )
-        if before is None or earlier is None or shape_of(earlier) != shape_of(row):
-            continue
-        passes = " + ".join(name for name, _ in models[row.name].steps[len(before.steps) :])
-        line = [passes, f"{before.name} → {row.name}", row.runtime]
-        line += [
-            f"{row.latency_ms.p50 / earlier.latency_ms.p50:.2f}×",
-            f"{row.size_mb / earlier.size_mb:.2f}×",
-        ]
-        now, then = accuracy_of(report, row), accuracy_of(report, earlier)
-        change = "–"
-        if now and then and now.answers and then.answers:
-            difference = unpacked(now.answers).difference(unpacked(then.answers), report.seed)
-            change = difference_text(difference, now.metric.name)
-        lines.append([*line, change])
-    scored = report.accuracy[0].metric.name if report.accuracy else "metric"
-    head = ["pass", "model", "runtime", f"ms {shape_name(report.rows[0])}", "MB", scored] if lines else []
-    return Table(head, lines, 3) if lines else None
-
-
-def _before(models: Mapping[str, Model], name: str) -> Model | None:
-    """Return the benched model that this one was made of by the fewest passes."""
-    if name not in models:
-        return None
-    own = models[name].steps
-    origins = [
-        m for m in models.values() if len(m.steps) < len(own) and own[: len(m.steps)] == m.steps and m.steps
-    ]
-    return max(origins, key=lambda model: len(model.steps), default=None)
 
 
 def parts(report: Report) -> Table | None:
