@@ -16,7 +16,7 @@ from compress.benchmark import targets as files
 from compress.benchmark.accuracy import check_test
 from compress.benchmark.anatomy import anatomy
 from compress.benchmark.config import BenchConfig
-from compress.benchmark.latency import Cell, measure, write_inputs, write_texts
+from compress.benchmark.latency import Cell, Measurements, measure, write_inputs, write_texts
 from compress.benchmark.load import measure_load
 from compress.benchmark.pool import Worker
 from compress.benchmark.report import Accuracy, Latency, Ratio, Report, Row
@@ -91,13 +91,14 @@ def run_bench(
         if test is not None and config.texts:
             inputs |= _texts(subjects, shapes, test, config.texts, seed, work)
         workers, load_s = _start(subjects, config, work, stack)
-        times, first = measure(workers, shapes, inputs, config, seed)
+        measured = measure(workers, shapes, inputs, config, seed)
+        times, first = measured.times, measured.first
         memory = [worker.ask({"do": "memory"})["peak_rss"] / 1e6 for worker in workers]
         notes += _timing_notes(times, config)
         load = measure_load(workers, inputs, config, seed) if config.callers else []
         accuracy = {} if test is None else score_subjects(subjects, workers, test, config, seed, work, notes)
         cold = [load_s[i] + first[i] if i in first else None for i in range(len(subjects))]
-        rows = _rows(subjects, config, times, load_s, cold, memory, accuracy)
+        rows = _rows(subjects, config, measured, load_s, cold, memory, accuracy)
         notes += _noise_notes(rows, times)
         report = Report(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -198,7 +199,7 @@ def _noise_notes(rows: Sequence[Row], times: Mapping[Cell, Floats]) -> list[str]
 def _rows(
     subjects: Sequence[Subject],
     config: BenchConfig,
-    times: Mapping[Cell, Floats],
+    measured: Measurements,
     load_s: Sequence[float],
     first_s: Sequence[float | None],
     memory: Sequence[float],
@@ -206,6 +207,7 @@ def _rows(
 ) -> list[Row]:
     sizes = [sum(path.stat().st_size for path in subject.shipped) / 1e6 for subject in subjects]
     rows = []
+    times = measured.times
     for (index, shape), runs in times.items():
         entry = subjects[index].entry
         p50, p95, p99 = (float(value) for value in np.percentile(runs, [50, 95, 99]))
@@ -220,6 +222,7 @@ def _rows(
                 sequence_length=shape.sequence_length,
                 latency_ms=Latency(p50=p50, p95=p95, p99=p99),
                 throughput=1000 * shape.batch_size / p50,
+                energy_mj=measured.millijoules.get((index, shape)),
                 load_s=load_s[index],
                 first_s=first_s[index],
                 peak_rss_mb=memory[index],

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.benchmark.config import BenchConfig
+from compress.benchmark.energy import Counters
 from compress.benchmark.pool import Worker
 from compress.benchmark.shapes import TEXTS, Shape
 from compress.benchmark.statistics import MIN_ROUNDS, Floats
@@ -41,6 +42,21 @@ class Plan:
 
     rounds: int
     runs: Mapping[Cell, int]
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What interleaved rounds gave.
+
+    Attributes:
+        times: (rounds, runs) milliseconds of each cell.
+        first: seconds of each worker's very first run.
+        millijoules: of a run of each cell, the median over rounds; empty where nothing counts them.
+    """
+
+    times: dict[Cell, Floats]
+    first: dict[int, float]
+    millijoules: dict[Cell, float]
 
 
 def write_inputs(
@@ -101,7 +117,7 @@ def measure(
     inputs: Mapping[Cell, Path],
     config: BenchConfig,
     seed: int,
-) -> tuple[dict[Cell, Floats], dict[int, float]]:
+) -> Measurements:
     """Warm every worker up, then time all of them in rounds, one at a time.
 
     Within a round shapes come in random order and, within a shape, so do workers: those compared with each
@@ -115,11 +131,11 @@ def measure(
         seed: of the order.
 
     Returns:
-        (rounds, runs) milliseconds of each worker and shape, and the seconds of each worker's very first run.
+        What was measured.
     """
     cells = [(index, shape) for index, able in enumerate(shapes) for shape in able]
     if not cells:
-        return {}, {}
+        return Measurements({}, {}, {})
     estimates: dict[Cell, float] = {}
     first: dict[int, float] = {}
     with progress("warm up", len(cells)) as advance:
@@ -131,6 +147,8 @@ def measure(
             advance(1)
     plan = plan_rounds(estimates, config)
     times: dict[Cell, list[list[int]]] = {cell: [] for cell in cells}
+    counters = Counters.find() if config.device == "cpu" else None
+    energy: dict[Cell, list[float]] = {cell: [] for cell in cells}
     rng, start = random.Random(seed), time.monotonic()
     with progress("latency", plan.rounds * len(cells)) as advance:
         for number in range(plan.rounds):
@@ -144,9 +162,14 @@ def measure(
                     "runs": plan.runs[index, shape],
                     "discard": _discard(estimates[index, shape]),
                 }
+                drawn = counters.read() if counters else ()
                 times[index, shape].append(workers[index].ask(request)["nanoseconds"])
+                if counters:
+                    runs = plan.runs[index, shape] + _discard(estimates[index, shape])
+                    energy[index, shape].append(counters.drawn(drawn, counters.read()) / runs)
                 advance(1)
-    return {cell: np.asarray(rows) / 1e6 for cell, rows in times.items()}, first
+    millijoules = {cell: float(np.median(turns)) for cell, turns in energy.items() if turns}
+    return Measurements({cell: np.asarray(rows) / 1e6 for cell, rows in times.items()}, first, millijoules)
 
 
 def _discard(seconds: float) -> int:

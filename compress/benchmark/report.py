@@ -206,6 +206,7 @@ class Row(BaseModel, frozen=True, extra="forbid"):
             set as they are, one a call.
         latency_ms: time of one call; of texts, percentiles of the means over all of them.
         throughput: examples a second, batch size over median latency.
+        energy_mj: millijoules that the processors drew for one call; None where the machine does not tell.
         load_s: from the first import of the runtime to a model that can answer; files in the page cache.
         first_s: the same and the first answer, one to the first shape; None in reports of early versions.
         peak_rss_mb: highest resident memory of the runtime's process, from its start through all timed runs.
@@ -227,6 +228,7 @@ class Row(BaseModel, frozen=True, extra="forbid"):
     sequence_length: int
     latency_ms: Latency
     throughput: float
+    energy_mj: float | None = None
     load_s: float
     first_s: float | None = None
     peak_rss_mb: float

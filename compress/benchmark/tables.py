@@ -76,6 +76,8 @@ def details(report: Report) -> Table:
     """Return one line for each row of the report; device and threads, alike for all, are in `method`."""
     head = ["model", "runtime", "shape", "p50 ms", "p95 ms", "p99 ms", "examples/s"]
     head += ["speedup", "MB", "parameters", "RSS MB", "load s", "first answer s"]
+    counted = any(row.energy_mj is not None for row in report.rows)
+    head += ["mJ a call"] if counted else []
     lines = []
     first = report.rows[0] if report.rows else None
     for row in report.rows:
@@ -86,7 +88,10 @@ def details(report: Report) -> Table:
         line += ["1" if itself else speedup_text(row.speedup_vs_first), number(row.size_mb)]
         line += [parameters_text(row.parameters)]
         answered = "–" if row.first_s is None else f"{row.first_s:.2f}"
-        lines.append([*line, f"{row.peak_rss_mb:.0f}", f"{row.load_s:.2f}", answered])
+        line += [f"{row.peak_rss_mb:.0f}", f"{row.load_s:.2f}", answered]
+        if counted:
+            line.append("–" if row.energy_mj is None else number(row.energy_mj))
+        lines.append(line)
     return Table(head, lines, text_columns=2)
 
 
