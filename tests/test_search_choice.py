@@ -157,7 +157,22 @@ def test_halving_looks_at_all_trains_few_and_two_for_long():
     assert rungs.index("long") > max(i for i, rung in enumerate(rungs) if rung == "short")
     # The least divergence is trained: all with 0.3 and one more; of those the deepest, which score best.
     assert [job.structure.layers for job in order if job.rung == "long"] == [5, 5]
-    assert [job.rung for job in finalists(results, SHORTLIST)] == ["long", "long"]
+
+
+def test_of_each_structure_its_best_rung_is_measured():
+    gains = {"cut": 0, "shape": 0, "short": 1, "long": 2}
+    _, results = run_all(SHORTLIST, lambda job: 10 * job.structure.layers + gains[job.rung])
+    assert [(job.structure.layers, job.rung) for job in finalists(results, SHORTLIST)] == [
+        (5, "long"),
+        (5, "long"),
+    ]
+
+    harm = {"cut": 0, "shape": 0, "short": -1, "long": -2}
+    _, results = run_all(SHORTLIST, lambda job: 10 * job.structure.layers + harm[job.rung])
+    assert [(job.structure.layers, job.rung) for job in finalists(results, SHORTLIST)] == [
+        (5, "shape"),
+        (5, "shape"),
+    ]
 
 
 def test_halving_goes_on_where_a_job_failed():

@@ -54,7 +54,8 @@ def wanted(shortlist: Sequence[Structure], whole: Structure, results: Results) -
     """Return what is to be done next and can be begun, the most promising first; empty where all is done.
 
     All structures are looked at before any is trained briefly, and all of those before any is trained long. Those of
-    the least divergence are trained briefly, the best scores of these long (Jamieson & Talwalkar, AISTATS 2016).
+    the least divergence are trained briefly, those of these that ever scored best long (Jamieson &
+    Talwalkar, AISTATS 2016).
 
     Args:
         shortlist: the structures, the most promising first.
@@ -77,17 +78,24 @@ def wanted(shortlist: Sequence[Structure], whole: Structure, results: Results) -
     short = [Job(job.structure, "short") for job in nearest]
     if open_short := [job for job in short if job not in results]:
         return open_short
-    best = sorted(_done(short, results), key=lambda job: -results[job].score)[:LONG]
+    best = sorted(_done(short, results), key=lambda job: -results[_best(job.structure, results)].score)[:LONG]
     return [job for job in (Job(each.structure, "long") for each in best) if job not in results]
 
 
 def finalists(results: Results, shortlist: Sequence[Structure]) -> list[Job]:
-    """Return the jobs whose results are worth measuring: of the highest rung that was reached, the best first."""
-    for rung in reversed(RUNGS[1:]):
-        done = _done([Job(each, rung) for each in shortlist], results)
-        if done:
-            return sorted(done, key=lambda job: -results[job].score)[:LONG]
-    return []
+    """Return the jobs whose results are worth measuring, the best first: of each structure its best rung.
+
+    Training does not always help: a structure that lost little may answer best as it was made.
+    """
+    made = _done([Job(each, "shape") for each in shortlist], results)
+    best = [_best(job.structure, results) for job in made]
+    return sorted(best, key=lambda job: -results[job].score)[:LONG]
+
+
+def _best(structure: Structure, results: Results) -> Job:
+    """Return the job that a structure scored best in; of equals the one with less training."""
+    done = _done([Job(structure, rung) for rung in RUNGS[1:]], results)
+    return max(done, key=lambda job: results[job].score)
 
 
 def _done(jobs: Sequence[Job], results: Results) -> list[Job]:
