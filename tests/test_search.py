@@ -37,6 +37,8 @@ def found(tmp_path_factory):
     patch.setattr(space, "_SPARSITIES", (0.0, 0.5))
     patch.setattr(space, "_KEEPS", (1.0,))
     patch.setattr(halving, "LONG", 1)
+    # So little data teaches nothing and all rungs score alike: take the one with the most to make again.
+    patch.setattr(halving, "_best", lambda structure, _: Job(structure, "long"))
     for module in (table, proof):
         patch.setattr(module, "_SECONDS", 1.0)
         variants = [

@@ -55,7 +55,8 @@ def shortfalls(found: Measured, limits: Limits, slack: float = 0.0) -> dict[str,
     Args:
         found: measured or estimated.
         limits: what is asked.
-        slack: share by which an estimate may miss a limit and still count as within.
+        slack: share by which speed, time and size may miss a limit and still count as within; below 0 they have to
+            keep more than that.
     """
     missed: dict[str, float] = {}
 

@@ -19,7 +19,8 @@ from compress.recommendation.variants import sensible_variants
 from compress.search.halving import Job
 from compress.search.limits import Limits, Measured, shortfalls
 from compress.search.setting import Setting
-from compress.search.table import bench_config, make
+from compress.search.space import Structure
+from compress.search.table import Table, bench_config, make
 from compress.search.work import folder_of
 
 _TEXTS, _SECONDS = 64, 60.0
@@ -55,6 +56,15 @@ class Candidate:
     def name(self) -> str:
         """Name in the bench."""
         return f"{self.job.structure.slug}/{self.variant}"
+
+    def corrected(self, table: Table, whole: Structure) -> Table:
+        """Return the table with its times such that this candidate is expected as it was measured."""
+        form = next(f for f in table.forms if (f.variant, f.runtime) == (self.variant, self.runtime))
+        expected = table.estimate(self.job.structure, whole, form)
+        assert expected is not None
+        return table.corrected(
+            self.measured.speedup / expected.speedup, self.measured.latency_ms / expected.latency_ms
+        )
 
     def dominates(self, other: Candidate) -> bool:
         """Say whether this one is no worse in score, speed and size, and better in one of them."""

@@ -10,7 +10,7 @@ from compress.search.limits import Limits, shortfalls
 from compress.search.space import Structure, largest, structures
 from compress.search.table import Table
 
-_SLACK = 0.05  # by which an estimate may miss a limit
+_ROOM = 0.1  # by which an estimate has to keep a limit: what is measured has an interval, which has to keep it too
 _A_DEPTH, _ALL = 2, 8  # structures that are made
 
 
@@ -39,7 +39,7 @@ def shortlisted(table: Table, whole: Structure, limits: Limits) -> Shortlist:
     beyond: dict[Structure, float] = {}  # how far the nearest form is from the limits
     for structure in structures(whole, fewer_rows=limits.max_size_mb is not None):
         expected = [table.estimate(structure, whole, form) for form in table.forms]
-        known = [(each.latency_ms, shortfalls(each, limits, _SLACK)) for each in expected if each is not None]
+        known = [(each.latency_ms, shortfalls(each, limits, -_ROOM)) for each in expected if each is not None]
         kept = [milliseconds for milliseconds, missed in known if not missed]
         if kept:
             within[structure] = max(kept)

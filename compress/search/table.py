@@ -94,6 +94,13 @@ class Table(BaseModel, frozen=True):
         megabytes = self.megabytes.rest - fewer / 1e6 + self.megabytes.layer * size * structure.layers
         return Measured(self.reference_ms / milliseconds, milliseconds, form.size * megabytes)
 
+    def corrected(self, speed: float, time: float) -> Table:
+        """Return the table with every speed-up times `speed` and every time times `time`."""
+        parts = Part(rest=self.milliseconds.rest * time, layer=self.milliseconds.layer * time)
+        return self.model_copy(
+            update={"reference_ms": self.reference_ms * speed * time, "milliseconds": parts}
+        )
+
 
 def measure_table(setting: Setting, threads: int, out: Path) -> Table:
     """Return the table, from `out/table.json` where it was measured before.
