@@ -15,7 +15,7 @@ from compress.search.limits import Limits, Measured, shortfalls
 from compress.search.proof import Candidate, choose, pareto
 from compress.search.shortlist import shortlisted
 from compress.search.space import Structure, changes, largest, single_changes, structures
-from compress.search.table import Form, Part, Table
+from compress.search.table import Form, Part, Table, _stored
 from compress.search.work import distance_of
 from compress.tasks import Task
 
@@ -85,6 +85,15 @@ def test_a_corrected_table_expects_what_was_measured():
     slow = replace(candidate(90, 8), variant="float32")  # 8 × 0.95 by the interval's lower end, 7.5 ms
     known = slow.corrected(table(), WHOLE).estimate(WHOLE, WHOLE, table().forms[0])
     assert (known.speedup, known.latency_ms) == pytest.approx((7.6, 7.5))
+
+
+def test_a_table_that_was_cut_short_is_measured_anew(tmp_path):
+    file = tmp_path / "table.json"
+    assert _stored(file) is None
+    file.write_text(table().model_dump_json())
+    assert _stored(file) == table()
+    file.write_text(table().model_dump_json()[:-40])
+    assert _stored(file) is None
 
 
 def test_every_structure_is_made_of_changes_that_are_timed():

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from compress.artifact import load, save
 from compress.benchmark import BenchConfig, Report, Target
@@ -112,10 +112,8 @@ def measure_table(setting: Setting, threads: int, out: Path) -> Table:
         CompressError: the model has no export in int8, so nothing can be searched.
     """
     file, key = out / "table.json", hash_json([setting.origin, threads, fingerprint()])
-    if file.is_file():
-        stored = Table.model_validate_json(file.read_bytes())
-        if stored.key == key:
-            return stored
+    if (stored := _stored(file)) is not None and stored.key == key:
+        return stored
     began = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     reference, few = load(setting.reference), min(3, setting.whole.layers)
@@ -139,6 +137,14 @@ def measure_table(setting: Setting, threads: int, out: Path) -> Table:
     )
     file.write_text(table.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return table
+
+
+def _stored(file: Path) -> Table | None:
+    """Read a table; None where there is none, or one that was cut short or is of another version."""
+    try:
+        return Table.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 def make(setting: Setting, variant: Variant, folder: Path, out: Path) -> Path:
