@@ -56,7 +56,8 @@ def main() -> None:
     lines = [
         "# Speed of distillation",
         "",
-        "`python -m bench.distillation_speed`",
+        "`python -m bench.distillation_speed"
+        + (f" --examples {options.examples}`" if options.examples else "`"),
         "",
         textwrap.fill(INTRODUCTION.format(student=STUDENT, **alike).strip(), 120),
         "",
