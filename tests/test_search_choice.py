@@ -203,6 +203,7 @@ def candidate(score, speedup, megabytes=5.0, drop=0.0, change=None):
     return Candidate(
         job=Job(WHOLE, "long"),
         variant="int8-dynamic",
+        form=(),
         runtime="onnxruntime",
         folder=None,
         score=score,

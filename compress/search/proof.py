@@ -15,7 +15,8 @@ from compress.benchmark.tables import accuracy_of
 from compress.display import say
 from compress.errors import CompressError
 from compress.hardware import cpu_flags
-from compress.recommendation.variants import sensible_variants
+from compress.passes.base import Pass
+from compress.recommendation.variants import Variant, sensible_variants
 from compress.search.halving import Job
 from compress.search.limits import Limits, Measured, shortfalls
 from compress.search.setting import Setting
@@ -34,6 +35,7 @@ class Candidate:
     Attributes:
         job: what it was made by.
         variant, runtime: its form.
+        form: the passes that make it.
         folder: what would be shipped.
         score: main metric on the validation split, by which it is chosen.
         measured: speed, time, size and the points lost on the validation split.
@@ -44,6 +46,7 @@ class Candidate:
 
     job: Job
     variant: str
+    form: tuple[Pass, ...]
     runtime: str
     folder: Path
     score: float
@@ -79,7 +82,7 @@ def measure(jobs: Sequence[Job], setting: Setting, threads: int, out: Path) -> t
         CompressError: none of them could be exported.
     """
     targets = [Target("reference", setting.reference, ("torch",))]
-    made: dict[str, tuple[Job, Path]] = {}
+    made: dict[str, tuple[Job, Variant, Path]] = {}
     variants, _ = sensible_variants(cpu_flags(), has_data=True)
     failed = []
     for job in jobs:
@@ -91,9 +94,10 @@ def measure(jobs: Sequence[Job], setting: Setting, threads: int, out: Path) -> t
                 folder = make(setting, variant, folder_of(job, setting, out), home)
             except CompressError as error:
                 failed.append(f"{name}: {error}")
+                say(f"{variant.name} is left out: {error}")
                 continue
             targets.append(Target(name, folder, variant.runtimes))
-            made[name] = (job, folder)
+            made[name] = (job, variant, folder)
     if not made:
         raise CompressError("; ".join(failed), place="search")
     config = bench_config(setting, targets, threads, _TEXTS, _SECONDS)
@@ -104,7 +108,9 @@ def measure(jobs: Sequence[Job], setting: Setting, threads: int, out: Path) -> t
     return [_candidate(row, report, *made[row.name], setting) for row in rows], report
 
 
-def _candidate(row: Row, report: Report, job: Job, folder: Path, setting: Setting) -> Candidate:
+def _candidate(
+    row: Row, report: Report, job: Job, variant: Variant, folder: Path, setting: Setting
+) -> Candidate:
     assert row.speedup_vs_first is not None
     value, ends = row.speedup_vs_first.value, row.speedup_vs_first.ci95
     low, high = ends if ends is not None else (value, value)
@@ -113,7 +119,8 @@ def _candidate(row: Row, report: Report, job: Job, folder: Path, setting: Settin
     score = read_manifest(folder).history[-1].after[setting.task.main_metric]
     return Candidate(
         job=job,
-        variant=row.name.partition("/")[2],
+        variant=variant.name,
+        form=variant.passes,
         runtime=row.runtime,
         folder=folder,
         score=score,

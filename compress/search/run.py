@@ -13,11 +13,12 @@ from pathlib import Path
 from filelock import FileLock
 
 from compress import folders, pipeline
-from compress.artifact import read_manifest
+from compress.artifact import read_config, read_manifest
 from compress.benchmark import Report
 from compress.data.config import DataConfig
 from compress.display import say
 from compress.errors import InputError
+from compress.manifest import hash_json
 from compress.passes.base import Pass
 from compress.passes.finetune import Finetune
 from compress.pipeline import Step
@@ -28,11 +29,11 @@ from compress.search.halving import Job, Results
 from compress.search.limits import Limits, shortfalls
 from compress.search.proof import Candidate
 from compress.search.report import write
-from compress.search.setting import Options, Setting, setting_of
+from compress.search.setting import Options, Setting, learning_rate_of, setting_of
 from compress.search.shortlist import Shortlist, shortlisted
 from compress.search.space import Structure
 from compress.search.table import Table, measure_table
-from compress.search.work import do, recipe_passes
+from compress.search.work import do, recipe_passes, training
 from compress.sources import resolve_model
 
 _RESERVE = 2.0  # times what the table took is left for the proof: six forms and a longer bench
@@ -115,7 +116,8 @@ def search(
         setting = setting_of(reference, config, options or Options(), seed)
         table = measure_table(setting, threads, out / "table")
     left = None if time_limit is None else lambda: time_limit - (time.monotonic() - began)
-    board = Board(out, setting.key)
+    trainings = [training(setting, "", long).model_dump(mode="json", by_alias=True) for long in (False, True)]
+    board = Board(out, hash_json([setting.origin, trainings]))
     found, tried = None, set[Structure]()
     while True:
         shortlist = shortlisted(table, setting.whole, limits)
@@ -186,7 +188,8 @@ def _reference(model: str, data: str | None, out: Path, seed: int) -> tuple[Path
     if manifest.task is not None and not manifest.task.gives_way("classification"):
         return source, [], config
     say(f"{model} has no trained head for the task: it is fine-tuned first.")
-    tune = Finetune(epochs=2, learning_rate=1e-4, dropout=0)
+    hidden = read_config(source).hidden_size
+    tune = Finetune(epochs=2, learning_rate=learning_rate_of(hidden), dropout=0)
     folder = out / "reference"
     chain = pipeline.plan(model, [Step(tune, folder)], config, seed)
     pipeline.run(chain, out / ".reference.work")
@@ -244,12 +247,7 @@ def _refuted(winner: Candidate, limits: Limits, setting: Setting) -> list[str]:
 
 def _recipe(winner: Candidate, model: str, before: Sequence[Pass], setting: Setting) -> Recipe:
     """Return the recipe that makes the winner again, and benches its last step in its runtime."""
-    from compress.hardware import cpu_flags
-    from compress.recommendation.variants import sensible_variants
-
-    variants, _ = sensible_variants(cpu_flags(), has_data=True)
-    form = next(each.passes for each in variants if each.name == winner.variant)
-    passes = recipe_passes(winner.job, setting, before, form, model)
+    passes = recipe_passes(winner.job, setting, before, winner.form, model)
     return Recipe.parse(
         {
             "name": "winner",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,9 +23,13 @@ from compress.search.space import Structure
 from compress.tasks import Task, in_percent
 
 if TYPE_CHECKING:
+    from compress.artifact import Artifact
     from compress.data.config import DataConfig
+    from compress.tasks.kind import Answers
 
 _LENGTHS = 1000  # texts that give the mean length
+_COMPARED = 256  # validation texts that answers are compared on
+_WIDE = 512  # hidden widths beyond which models are trained more carefully
 
 
 @dataclass(frozen=True)
@@ -59,10 +64,20 @@ class Setting:
         """Hash of what everything begins with."""
         return hash_json([content_hash(self.reference), self.data.fingerprint, self.seed, versions()])
 
-    @property
-    def key(self) -> str:
-        """Hash of everything that decides what a structure comes to."""
-        return hash_json([self.origin, self.options.epochs, self.options.unlabelled])
+    def answers(self, model: Artifact) -> Answers:
+        """Return a model's answers to the first validation texts."""
+        from compress.tasks.evaluate import predict
+
+        rows = self.data.validation.select(range(min(_COMPARED, len(self.data.validation))))
+        inputs = self.task.encode(rows, model.tokenizer).inputs
+        return predict(model.model, inputs, model.tokenizer, self.task, title="compare answers")
+
+    @functools.cached_property
+    def reference_answers(self) -> Answers:
+        """The reference's, asked once for all structures."""
+        from compress.artifact import load
+
+        return self.answers(load(self.reference))
 
     def run(self, model: Path, steps: Sequence[Step], scratch: Path) -> Path:
         """Run a chain of passes on a model with the search's data; return the last step's folder."""
@@ -93,6 +108,11 @@ class Options:
 
     epochs: float = 3
     unlabelled: tuple[str, ...] = ()
+
+
+def learning_rate_of(hidden: int) -> float:
+    """Return the peak learning rate for models of a hidden width."""
+    return 1e-4 if hidden <= _WIDE else 5e-5
 
 
 def setting_of(reference: Path, config: DataConfig, options: Options, seed: int) -> Setting:

@@ -239,9 +239,8 @@ def _layers(
     length = [setting.mean_length]
     tokens = example(reference.model, reference.tokenizer, length, torch.Generator().manual_seed(0))
     taken = time_files(files, {name: ids.numpy() for name, ids in tokens.items()}, threads)
-    times = [
-        anchor_ms / taken[0] * each for each in taken
-    ]  # of texts in a bench, not of their mean length here
+    ratio = anchor_ms / taken[0]  # of texts in a bench to their mean length here
+    times = [ratio * each for each in taken]
     milliseconds, megabytes = _parts(times, few), _parts(sizes, few)
     shares = {
         name: (

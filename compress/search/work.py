@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from compress.artifact import Artifact, load, read_manifest
+from compress.artifact import load, read_manifest
 from compress.display import say
 from compress.distillation.soft import soft_loss
 from compress.errors import CompressError
@@ -18,14 +18,10 @@ from compress.passes.base import Pass
 from compress.passes.distill import Distill
 from compress.pipeline import Step
 from compress.search.halving import Job, Result
-from compress.search.setting import Setting
+from compress.search.setting import Setting, learning_rate_of
 from compress.tasks import Task
-from compress.tasks.evaluate import predict
 from compress.tasks.kind import Answers
 from compress.tasks.ragged import Ragged
-
-_WIDE = 512  # hidden widths beyond which models are trained more carefully
-_TEXTS = 256  # of the validation split, that answers are compared on
 
 
 def training(setting: Setting, teacher: str, long: bool = False) -> Distill:
@@ -48,7 +44,7 @@ def _options(setting: Setting, long: bool) -> dict[str, object]:
     return {
         "epochs": setting.options.epochs if long else 1,
         "batch_size": 32,
-        "learning_rate": 1e-4 if setting.whole.hidden <= _WIDE else 5e-5,
+        "learning_rate": learning_rate_of(setting.whole.hidden),
         "dropout": 0,
         "kd_weight": 0.7,
         "unlabelled": setting.options.unlabelled if long else (),
@@ -105,14 +101,7 @@ def do(job: Job, setting: Setting, out: Path) -> Result:
 
 def _divergence(folder: Path, setting: Setting) -> float:
     """Return how far a model's answers are from the reference's, on the first validation texts."""
-    rows = setting.data.validation.select(range(min(_TEXTS, len(setting.data.validation))))
-    models: Sequence[Artifact] = [load(each) for each in (folder, setting.reference)]
-    encoded = [setting.task.encode(rows, each.tokenizer) for each in models]
-    answers = [
-        _rows(predict(each.model, given.inputs, each.tokenizer, setting.task, title="compare answers"))
-        for each, given in zip(models, encoded, strict=True)
-    ]
-    return distance_of(setting.task, *answers)
+    return distance_of(setting.task, _rows(setting.answers(load(folder))), _rows(setting.reference_answers))
 
 
 def distance_of(task: Task, answers: torch.Tensor, reference: torch.Tensor) -> float:
