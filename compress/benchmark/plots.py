@@ -69,7 +69,7 @@ def plots(report: Report) -> list[Plot]:
     drawn.append(Plot("Size", "The files that the runtime needs: weights, config, tokenizer.", sizes))
     changed = effects(report)
     if changed:
-        caption = "From the time before to that after, the black line; then the metric. n.s.: no difference is shown."
+        caption = "From the time before to that after, the thin line; then the metric. n.s.: none is shown."
         drawn.append(Plot(f"What each pass bought and cost at {shape}", caption, _waterfall(changed, report)))
     sure = [scored for scored in report.accuracy if scored.quality and scored.quality.calibration]
     if sure:
