@@ -18,11 +18,15 @@ from compress.data.augmentation import (
     NearTexts,
     NeighbourWords,
     SentenceShuffle,
+    SpanCrop,
     SpanDeletion,
+    SpanMix,
     WordSwap,
     augment,
 )
+from compress.data.augmentation.crop import cropped
 from compress.data.augmentation.deletion import delete_span
+from compress.data.augmentation.mix import mixed
 from compress.data.augmentation.shuffle import sentences_of, shuffle_sentences
 from compress.data.augmentation.swap import swap_words
 from compress.data.augmentation.words import replaced, spelled, whole_words
@@ -79,6 +83,48 @@ def test_a_deleted_span_is_contiguous_and_as_long_as_asked():
         assert left == sorted(left)
     assert delete_span(["one"], 0.9, Random(0)) == ["one"]
     assert len(delete_span(["one", "two"], 0.99, Random(0))) == 1
+
+
+def test_a_crop_is_contiguous_and_as_long_as_asked():
+    words = [str(i) for i in range(10)]
+    starts = set()
+    for seed in range(60):
+        kept = list(map(int, cropped(words, 0.3, Random(seed))))
+        assert kept == list(range(kept[0], kept[0] + 3))  # round(0.3 × 10)
+        starts.add(kept[0])
+    assert starts == set(range(8))
+    assert cropped(words, 0.01, Random(0))[0] in words
+    assert cropped([], 0.5, Random(0)) == []
+
+
+def test_crops_are_of_every_length_from_the_least():
+    rewrite = SpanCrop(least=0.5).prepare("cpu", list)
+    text = " ".join(map(str, range(10)))
+    lengths = {len(made.split()) for made in rewrite([text] * 200, [Random(seed) for seed in range(200)])}
+    assert lengths == set(range(5, 11))
+
+
+def test_a_mix_is_of_one_run_of_each_text():
+    words, other = list("abcdefghij"), list("0123456789")
+    for seed in range(200):
+        made = mixed(words, other, Random(seed))
+        digits = [place for place, word in enumerate(made) if word.isdigit()]
+        assert digits == list(range(digits[0], digits[-1] + 1))
+        run = "".join(made[digits[0] : digits[-1] + 1])
+        left = "".join(made[: digits[0]]), "".join(made[digits[-1] + 1 :])
+        assert run in "".join(other)
+        assert "abcdefghij".startswith(left[0])
+        assert "abcdefghij".endswith(left[1])
+        assert len(made) == 10  # the shares add up to 1
+    assert mixed([], other, Random(0)) == []
+    assert mixed(words, [], Random(0)) == words
+
+
+def test_a_mix_reads_the_other_text_from_the_set():
+    rewrite = SpanMix().prepare("cpu", lambda: ["x y z"])
+    (made,) = rewrite(["a b c"], [Random(3)])
+    assert set(made.split()) <= set("abcxyz")
+    assert set(made.split()) & set("xyz")
 
 
 def test_swapped_words_are_the_same_words():
@@ -213,6 +259,7 @@ def test_words_beyond_the_models_positions_stay(tmp_path):
 
 METHODS = {
     "span-deletion": lambda folder: SpanDeletion(copies=2),
+    "span-crop": lambda folder: SpanCrop(copies=2),
     "word-swap": lambda folder: WordSwap(rate=0.3, copies=2),
     "sentence-shuffle": lambda folder: SentenceShuffle(copies=2),
     "masked-words": lambda folder: MaskedWords(model=save_masked_model(folder), rate=0.4, copies=2),

@@ -5,8 +5,10 @@ from typing import Annotated
 from pydantic import Field
 
 from compress.data.augmentation.base import Augmentation
+from compress.data.augmentation.crop import SpanCrop
 from compress.data.augmentation.deletion import SpanDeletion
 from compress.data.augmentation.masked_words import MaskedWords
+from compress.data.augmentation.mix import SpanMix
 from compress.data.augmentation.near_texts import NearTexts
 from compress.data.augmentation.neighbours import NeighbourWords
 from compress.data.augmentation.run import augment
@@ -15,7 +17,15 @@ from compress.data.augmentation.swap import WordSwap
 from compress.data.augmentation.translation import BackTranslation
 
 AnyAugmentation = Annotated[
-    SpanDeletion | WordSwap | SentenceShuffle | NeighbourWords | NearTexts | MaskedWords | BackTranslation,
+    SpanDeletion
+    | SpanCrop
+    | SpanMix
+    | WordSwap
+    | SentenceShuffle
+    | NeighbourWords
+    | NearTexts
+    | MaskedWords
+    | BackTranslation,
     Field(discriminator="method"),
 ]
 
@@ -27,7 +37,9 @@ __all__ = [
     "NearTexts",
     "NeighbourWords",
     "SentenceShuffle",
+    "SpanCrop",
     "SpanDeletion",
+    "SpanMix",
     "WordSwap",
     "augment",
 ]
