@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.writing import machine_line, write_result
 from compress.artifact import load, save
 from compress.benchmark.statistics import paired_ratio
 from compress.data import DataConfig, TextData, load_data
 from compress.display import say
-from compress.hardware import fingerprint
 from compress.passes.base import Context, Pass
 from compress.passes.export import Export
 from compress.passes.factorize import Factorize
@@ -58,13 +58,9 @@ def main() -> None:
             *_table("start-up, s", _commands(options.rounds), "python -c pass"),
             *_table("pass on a fine-tuned minilm-l6, s", _passes(teacher, data, work, options.rounds), None),
         ]
-    machine = fingerprint()
-    flags = " ".join(machine["cpu_flags"])
-    lines.append(f"{machine['processor']}, {machine['cores']} cores ({flags}); {options.rounds} rounds.")
+    lines.append(f"{machine_line()} {options.rounds} rounds.")
     text = "\n".join(["# Speed of the toolkit", "", "`python -m bench.speed`", "", *lines, ""])
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(text, encoding="utf-8")
-    sys.stdout.write(text)
+    write_result(text, options.out)
 
 
 def _teacher(work: Path) -> tuple[TextData, Path]:

@@ -7,7 +7,7 @@ import pytest
 from compress.errors import InputError
 from compress.recipe import Recipe
 
-SHIPPED = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
+SHIPPED = sorted((Path(__file__).parents[1] / "recipes").rglob("*.yaml"))
 GOOD = {"name": "x", "model": "m", "passes": [{"pass": "finetune"}]}
 
 

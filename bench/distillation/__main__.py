@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 from bench.distillation.cells import Cell, cell, finished, score, teacher_cell
 from bench.distillation.report import Found, table
 from bench.distillation.rows import ROWS, SETTINGS
 from bench.no_retraining.models import ROOT
-from compress.hardware import fingerprint
+from bench.writing import machine_line, write_result
 
 INTRODUCTION = """\
 # What each part of a distillation brings
@@ -63,10 +62,9 @@ def main() -> None:
                     teachers[data, teacher] = teacher_cell(SETTINGS[data], teacher, work)[1]
                     one = cell(data, student, row, seed, work)
                     found.setdefault((data, teacher, student), {}).setdefault(row, []).append(one)
-    lines = [INTRODUCTION, *table(found, teachers), "", *_setting()]
+    lines = [INTRODUCTION, *table(found, teachers), "", machine_line()]
     text = "\n".join(lines) + "\n"
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(text, encoding="utf-8")
+    write_result(text, options.out)
     scores = [
         {
             "data": data,
@@ -80,16 +78,6 @@ def main() -> None:
         for each in cells
     ]
     options.out.with_suffix(".json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
-    sys.stdout.write(text)
-
-
-def _setting() -> list[str]:
-    machine = fingerprint()
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    flags = " ".join(machine["cpu_flags"])
-    return [
-        f"{machine['processor']}, {machine['cores']} cores ({flags}); Python {machine['python']}, {versions}."
-    ]
 
 
 if __name__ == "__main__":
