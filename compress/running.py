@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from compress import folders, pipeline
 from compress.artifact import read_manifest
 from compress.benchmark.targets import onnx_file
+from compress.errors import InputError
 from compress.pipeline import Step
 
 if TYPE_CHECKING:
@@ -86,7 +87,12 @@ def _made_for(step: Path, config: BenchConfig) -> tuple[Runtime, ...] | None:
 
 
 def bench_models(
-    models: Sequence[str], config: BenchConfig, data: str | None, out: Path, seed: int = 0
+    models: Sequence[str],
+    config: BenchConfig,
+    data: str | None,
+    out: Path,
+    seed: int = 0,
+    slice_by: str | None = None,
 ) -> Report:
     """Measure models side by side, the first being the reference, and write the report into `out`.
 
@@ -96,6 +102,7 @@ def bench_models(
         data: what answers are scored on; None: what the first model was trained on, if that is known.
         out: folder of report.json, report.md and report.html.
         seed: seed of inputs, order and resampling.
+        slice_by: column of the data that parts the test set.
     """
     from compress.benchmark import Target, run_bench
     from compress.data import load_data
@@ -108,7 +115,14 @@ def bench_models(
     first = read_manifest(found[0].folder)
     source = DataConfig(source=data) if data else first.data
     test = None
+    if slice_by is not None and source is None:
+        raise InputError(
+            "there is no data whose parts could be scored",
+            place="--slice-by",
+            remedy="Give --data, or leave it out.",
+        )
     if source is not None and first.task is not None:
+        source = source.model_copy(update={"slice_by": slice_by or source.slice_by})
         test = load_data(source.posing(first.task)).aligned(first.task, f"data {source.source}").scored_test
     return run_bench(found, config, test, out, seed)
 

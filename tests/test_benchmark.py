@@ -66,7 +66,9 @@ def bench(folder, tmp_path_factory):
     config = BenchConfig(
         **QUICK | {"sequence_lengths": (8, 64), "texts": 3, "callers": (1, 2), "noise": ("typos",)}
     )
-    return run_bench(targets, config, TEST, base / "out", 0), base / "out"
+    return run_bench(
+        targets, config, TEST.add_column("slice by age", ["old"] * len(TEST)), base / "out", 0
+    ), base / "out"
 
 
 def test_bench_has_a_row_for_each_model_runtime_and_possible_shape(bench):
@@ -120,6 +122,9 @@ def test_bench_scores_the_file_itself(bench, folder):
     assert one.agreement_with_first == two.agreement_with_first
     assert by_entry["short", "torch"].difference_with_first.test == "McNemar, exact"
     assert report.rows[0].metric == by_entry["tiny", "torch"].metric
+    for each in report.accuracy:
+        sliced = next(part for part in each.quality.slices if part.by == "age")
+        assert (sliced.value, sliced.examples, sliced.metric.value) == ("old", 20, each.metric.value)
 
 
 def test_the_test_sets_hash_covers_every_row(bench):

@@ -50,12 +50,12 @@ def test_calibration_error_by_hand():
     assert error == pytest.approx(100 * (0.8 * 0.15 + 0.2 * 0.95))
 
 
-def made(first, now, truth, texts, labels=LABELS):
+def made(first, now, truth, texts, labels=LABELS, **slices):
     ours, theirs = logits_of(*now), logits_of(*first)
     evidence, reference = (
         Evidence("classes", np.stack([x.argmax(-1), truth], -1).astype(float)) for x in (ours, theirs)
     )
-    return quality(Readable(texts, labels), "accuracy", evidence, reference, (ours, theirs), 0)
+    return quality(Readable(texts, labels, slices), "accuracy", evidence, reference, (ours, theirs), 0)
 
 
 def test_flips_show_what_was_lost_first_and_the_largest_falls():
@@ -92,6 +92,26 @@ def test_slices_are_classes_and_thirds_by_length():
     assert parts["words", "up to 1"].metric.value == pytest.approx(90)
     assert parts["words", "2"].difference_with_first.value == 0
     assert parts["words", "over 2"].examples == 30
+
+
+def test_slices_are_the_values_of_a_column_or_thirds_of_its_numbers():
+    truth, sure = np.array([0, 1] * 45), np.array([0.1, 0.9] * 45)
+    genre = ["drama"] * 40 + [""] * 31 + ["rare"] * 19
+    year = [str(1900 + number) for number in range(90)]
+    found = made(sure, sure, truth, ["w"] * 90, genre=genre, year=year).slices
+    shown = [(part.by, part.value, part.examples) for part in found if part.by not in ("label", "words")]
+    assert shown == [
+        ("genre", "(empty)", 31),
+        ("genre", "drama", 40),
+        ("year", "up to 1929.67", 30),
+        ("year", "1929.67 to 1959.33", 30),
+        ("year", "over 1959.33", 30),
+    ]
+    names = [
+        f"name {number % 30}" for number in range(900)
+    ]  # 30 values, no numbers: the twelve most frequent
+    many = made(np.tile(sure, 10), np.tile(sure, 10), np.tile(truth, 10), ["w"] * 900, name=names).slices
+    assert [part.examples for part in many if part.by == "name"] == [30] * 12
 
 
 def test_small_parts_are_left_out():

@@ -244,6 +244,8 @@ def test_bad_data_is_refused_before_anything_is_written(run, tmp_path, content):
         ("distill --teacher model --student teacher:1 --data d.csv --kd-weight 2 --out new", "kd_weight"),
         ("run none.yaml", "none.yaml: cannot be read"),
         ("bench none", "none"),
+        ("bench model --data d.csv --slice-by age", "there is no column 'age'"),
+        ("bench model --slice-by age", "no data whose parts could be scored"),
         ("bench model --batch-size 0", "greater than or equal to 1"),
         ("quantize model --device tpu", "tpu"),
         ("shrink model", "No such command 'shrink'"),

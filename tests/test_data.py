@@ -86,6 +86,36 @@ def test_every_kind_of_file_gives_the_same_data(tmp_path, kind):
     assert _load(path).fingerprint == _load(_csv(tmp_path / "reference.csv")).fingerprint
 
 
+def test_a_column_may_part_the_test_set(tmp_path):
+    rows = [(text, f"{label},{'old' if number % 4 else ''}") for number, (text, label) in enumerate(ROWS)]
+    path = _csv(tmp_path / "reviews.csv", rows, header="review,sentiment,age")
+    whole, parted = _load(path), _load(path, slice_by="age")
+    assert parted.fingerprint == whole.fingerprint  # so nothing is trained anew for it
+    assert parted.train.column_names == whole.test.column_names
+    numbers = [int(text.split()[-1]) for text in parted.test["text"]]
+    assert parted.test["slice by age"] == ["old" if number % 4 else "" for number in numbers]
+    with pytest.raises(InputError, match="there is no column 'size'"):
+        _load(path, slice_by="size")
+    for split in ("train", "test"):
+        _csv(tmp_path / f"{split}.csv", rows[: 20 if split == "train" else 8], "review,sentiment,age")
+    path.unlink()
+    assert _load(tmp_path, slice_by="age").test["slice by age"][:5] == ["", "old", "old", "old", ""]
+
+
+def test_what_parts_the_test_set_is_not_taken_for_the_label(tmp_path):
+    rows = [(text, f"{label},{'old' if number % 4 else 'new'}") for number, (text, label) in enumerate(ROWS)]
+    path = _csv(tmp_path / "reviews.csv", rows, header="review,mood,age")
+    with pytest.raises(InputError, match="more than one column may be the label"):
+        _load(path)
+    assert _load(path, slice_by="age").labels == ("neg", "pos")
+
+
+def test_raw_text_has_no_parts(tmp_path):
+    (tmp_path / "lines.txt").write_text("\n".join(text for text, _ in ROWS))
+    with pytest.raises(InputError, match="raw text has no parts"):
+        _load(tmp_path / "lines.txt", slice_by="text")
+
+
 def test_text_stays_as_typed(tmp_path):
     odd = ["NA", "null", "nan", "007", "None", 'say ""hi""', "two\nlines", "1.50"]
     rows = [(odd[i % len(odd)] if i < 8 else text, label) for i, (text, label) in enumerate(ROWS)]

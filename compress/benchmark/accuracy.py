@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -184,6 +184,7 @@ def score(
     targets: Sequence[Any],
     texts: Sequence[str],
     seed: int,
+    slices: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Accuracy]:
     """Score every entry and compare it, example by example, with the first.
 
@@ -194,12 +195,13 @@ def score(
         targets: the truth as each model's task has it, with class ids in the first task's order.
         texts: of the examples, for people to read.
         seed: of the bootstrap, alike for all, which pairs its samples.
+        slices: columns that part the examples, by name.
     """
     task = tasks[0]
     aligned = [_align(*each, task) for each in zip(entries, answers, tasks, strict=True)]
     first = aligned[0], targets[0]
     reference = _evidence(task.rules, first)
-    test = Readable(texts, task.labels)
+    test = Readable(texts, task.labels, slices or {})
     results: list[Accuracy] = []
     for entry, values, truth in zip(entries, aligned, targets, strict=True):
         metrics = task.metrics(values, truth)

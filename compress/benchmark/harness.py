@@ -19,6 +19,7 @@ from compress.benchmark.config import BenchConfig
 from compress.benchmark.latency import Cell, Measurements, measure, write_inputs, write_texts
 from compress.benchmark.load import measure_load
 from compress.benchmark.pool import Worker
+from compress.benchmark.quality import slice_columns
 from compress.benchmark.report import Accuracy, Latency, Ratio, Report, Row
 from compress.benchmark.scoring import score_subjects
 from compress.benchmark.shapes import TEXTS, Shape, shapes_of
@@ -112,7 +113,9 @@ def run_bench(
             models=tuple(anatomy(dict.fromkeys(targets))),
             test=None
             if test is None
-            else hash_json([list(test[name]) for name in sorted(test.column_names)]),
+            else hash_json(
+                [list(test[n]) for n in sorted({*test.column_names} - {*slice_columns(test).values()})]
+            ),
         )
     write_report(report, out)
     return report

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from compress.artifact import content_hash
 from compress.benchmark.config import BenchConfig
 from compress.benchmark.harness import run_bench
+from compress.benchmark.quality import slice_columns
 from compress.benchmark.report import NAME, Report, read_report
 from compress.benchmark.targets import Target
 from compress.display import say
@@ -38,7 +39,10 @@ def bench_once(
         seed: of inputs and order.
     """
     models = [(target.name, content_hash(target.folder), target.runtimes) for target in targets]
-    key = hash_json([models, config.model_dump(mode="json"), data, seed, fingerprint()])
+    slices = (
+        [[*each, list(test[each[1]])] for each in slice_columns(test).items()] if test is not None else []
+    )
+    key = hash_json([models, config.model_dump(mode="json"), data, seed, fingerprint(), *slices])
     stamp = out / "key.txt"
     if stamp.exists() and stamp.read_text(encoding="utf-8") == key:
         say(f"bench: done before, in {out}")

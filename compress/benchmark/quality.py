@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +13,15 @@ from numpy.typing import NDArray
 from compress.benchmark.evidence import Evidence
 from compress.benchmark.report import Bin, Flip, Metric, Quality, Slice
 from compress.benchmark.statistics import Floats
+from compress.data.rows import SLICE
+
+if TYPE_CHECKING:
+    import datasets
 
 _FEWEST = 20  # examples of a slice
 _BINS = 15
 _FLIPS, _CHARACTERS = 20, 300
+_VALUES = 12  # of a column, beyond which numbers are taken by thirds and rare values left out
 Mask = NDArray[np.bool_]
 
 
@@ -25,10 +32,17 @@ class Readable:
     Attributes:
         texts: of each example, both texts of a pair as one.
         labels: class names; empty where there are none.
+        slices: columns to part the examples by, by name.
     """
 
     texts: Sequence[str]
     labels: tuple[str, ...]
+    slices: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def slice_columns(test: datasets.Dataset) -> dict[str, str]:
+    """Return the columns of a test set that part it, by what they are called where they come from."""
+    return {name.removeprefix(SLICE): name for name in test.column_names if name.startswith(SLICE)}
 
 
 def quality(
@@ -108,7 +122,11 @@ def calibration(probabilities: Floats, right: Mask) -> tuple[tuple[Bin, ...], fl
 
 
 def _parts(test: Readable, evidence: Evidence) -> Iterator[tuple[str, str, Mask]]:
-    """Yield what to slice by, the part's name and which examples it has: classes, and thirds by length."""
+    """Yield what to slice by, the part's name and which examples it has.
+
+    Parts are classes, thirds by length, and what each further column holds: thirds of many numbers, else its most
+    frequent values.
+    """
     if evidence.form == "classes":
         for number, label in enumerate(test.labels):
             yield "label", label, evidence.rows[:, 1] == number
@@ -120,6 +138,31 @@ def _parts(test: Readable, evidence: Evidence) -> Iterator[tuple[str, str, Mask]
         (f"over {high}", words > high),
     ):
         yield "words", value, which
+    for by, values in test.slices.items():
+        for value, which in _values(values):
+            yield by, value, which
+
+
+def _values(values: Sequence[str]) -> Iterator[tuple[str, Mask]]:
+    held = np.asarray(values, dtype=np.str_)
+    counts = Counter(values)
+    numbers = _as_numbers(values) if len(counts) > _VALUES else None
+    if numbers is None:
+        for value, _ in sorted(counts.most_common(_VALUES)):
+            yield value or "(empty)", held == value
+        return
+    low, high = np.nanquantile(numbers, [1 / 3, 2 / 3])
+    yield f"up to {low:g}", numbers <= low
+    yield f"{low:g} to {high:g}", (numbers > low) & (numbers <= high)
+    yield f"over {high:g}", numbers > high
+
+
+def _as_numbers(values: Sequence[str]) -> Floats | None:
+    """Return the values as numbers, NaN where one is empty; None where any is something else."""
+    try:
+        return np.array([float(value) if value else np.nan for value in values])
+    except ValueError:
+        return None
 
 
 def _slice(

@@ -82,7 +82,7 @@ class Slice(BaseModel, frozen=True, extra="forbid"):
     """How a part of the test set is answered.
 
     Attributes:
-        by: what makes the part: `label`, or `words` (number of them in the input).
+        by: what makes the part: `label`, `words` (number of them in the input), or a column of the data.
         value: the label, or a range of numbers.
         examples: how many there are.
         metric: the main metric on them; for a class, the share of it that is found.

@@ -18,6 +18,7 @@ from compress.benchmark.accuracy import (
 from compress.benchmark.config import BenchConfig
 from compress.benchmark.noise import noisy
 from compress.benchmark.pool import Worker
+from compress.benchmark.quality import slice_columns
 from compress.benchmark.report import Accuracy
 from compress.benchmark.subjects import Subject
 from compress.tasks import Task
@@ -58,7 +59,8 @@ def score_subjects(
     questions, answers = _asked(scored, workers, test, config, work / "questions")
     # Class ids of the data are in the first task's order, which answers are brought into.
     targets = [each.encoded.targets for each in questions]
-    found = score(entries, answers, tasks, targets, readable(test), seed)
+    slices = {name: test[column] for name, column in slice_columns(test).items()}
+    found = score(entries, answers, tasks, targets, readable(test), seed, slices)
     for kind in config.noise:
         asked, changed = _asked(scored, workers, noisy(test, kind, seed), config, work / kind)
         truths = [each.encoded.targets for each in asked]

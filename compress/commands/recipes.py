@@ -77,6 +77,12 @@ def bench(
     texts: Annotated[int | None, field(BenchConfig, "texts")] = None,
     callers: Annotated[list[int] | None, field(BenchConfig, "callers")] = None,
     noise: Annotated[list[Noise] | None, field(BenchConfig, "noise")] = None,
+    slice_by: Annotated[
+        str | None,
+        typer.Option(
+            "--slice-by", metavar="COLUMN", help="Also score the parts of the test set that a column makes."
+        ),
+    ] = None,
     threads: Annotated[int | None, field(BenchConfig, "threads")] = None,
     device: Annotated[Literal["cpu", "cuda"] | None, field(BenchConfig, "device")] = None,
     out: Out = None,
@@ -106,7 +112,7 @@ def bench(
         device=device,
     )
     out = out or Path("runs/bench")
-    report = bench_models(models, config, data, out, seed)
+    report = bench_models(models, config, data, out, seed, slice_by)
     if json:
         finish(report.model_dump(mode="json"), True)
     else:

@@ -66,10 +66,11 @@ def detect_columns(table: Table, config: DataConfig) -> Columns:
     notes: list[str] = []
     label = config.label
     text, pair = config.text, config.text_pair
+    taken = [*given, *filter(None, [config.slice_by])]
     if text is None:
-        strings = [name for name in table.columns if name not in given and _is_text(table, name)]
+        strings = [name for name in table.columns if name not in taken and _is_text(table, name)]
     if label is None:
-        label, why = _label(table, given)
+        label, why = _label(table, taken)
         notes.append(f"label column {label!r} ({why})")
     if text is None:
         strings = [name for name in strings if name != label]

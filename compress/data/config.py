@@ -23,6 +23,7 @@ class DataConfig(BaseModel, frozen=True, extra="forbid", defer_build=True):
         label: column of the class, classes, score, tags or answers; None detects it.
         task: None tells what is asked by the columns' names and values.
         separator: what stands between the classes of a row where they are one string; gives `multilabel`.
+        slice_by: column that parts the test set: a bench scores each of its values, or thirds of its numbers.
     """
 
     source: str
@@ -31,6 +32,7 @@ class DataConfig(BaseModel, frozen=True, extra="forbid", defer_build=True):
     label: str | None = None
     task: TaskKind | None = None
     separator: str | None = None
+    slice_by: str | None = None
 
     def posing(self, task: Task | None) -> DataConfig:
         """Return the config as a model of `task` reads the data, where the user did not say what it poses.
@@ -52,7 +54,7 @@ class TextData:
             score, a list of int64 class ids (multilabel, and tokens beside their words in `tokens`), or answers
             (`text` and `answer_start`, lists).
         validation: the same columns; to choose by.
-        test: the same columns; to report.
+        test: the same columns, and `slice by COLUMN` (string) with what a column named by `slice_by` holds; to report.
         labels: class names by id; empty where there are no classes.
         pair: whether each row is two texts.
         fingerprint: hex sha256 over class names and every row of every split; the same on any machine.

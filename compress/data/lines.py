@@ -20,8 +20,14 @@ def read_lines(tables: Mapping[str, Table], config: DataConfig) -> Rows:
     """Read the text column, and leave out rows without text; other columns are not looked at.
 
     Raises:
-        InputError: it is not clear which column is the text, or none holds any.
+        InputError: it is not clear which column is the text, none holds any, or parts are asked for.
     """
+    if config.slice_by is not None:
+        raise InputError(
+            "raw text has no parts to score: nothing in it is labelled",
+            place=tables["train"].place,
+            remedy="Leave slice_by out.",
+        )
     name, note = text_column(tables["train"], config)
     splits: dict[str, list[Row]] = {}
     for split, table in tables.items():

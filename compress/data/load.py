@@ -13,7 +13,7 @@ from compress.data.config import DataConfig, TextData
 from compress.data.duplicates import bare, text_key
 from compress.data.lines import read_lines, shows_lines
 from compress.data.questions import read_questions, shows_questions
-from compress.data.rows import Row, Rows
+from compress.data.rows import SLICE, Row, Rows
 from compress.data.sequence import read_sequence
 from compress.data.splits import CUTS, FEWEST_ROWS, SEED, cut, share
 from compress.data.table import Table
@@ -40,13 +40,13 @@ def load_data(config: DataConfig) -> TextData:
     """
     tables, notes = _read(config.source)
     found = _rows(tables, config)
-    rows, cut_notes = _complete_splits(found, tables["train"].place)
+    rows, slices, cut_notes = _complete_splits(found, tables["train"].place)
     overlap = _overlap(rows)
     return TextData(
         name=config.source,
         train=_dataset(rows["train"], found),
         validation=_dataset(rows["validation"], found),
-        test=_dataset(rows["test"], found),
+        test=_sliced(_dataset(rows["test"], found), slices, config),
         labels=found.names,
         pair=rows["train"][0][1] is not None,
         fingerprint=_fingerprint(rows, found),
@@ -82,9 +82,9 @@ def _read(source: str) -> tuple[dict[str, Table], tuple[str, ...]]:
     return read_hub(source)
 
 
-def _complete_splits(found: Rows, place: str) -> tuple[dict[str, list[Row]], tuple[str, ...]]:
-    """Cut what is missing from train; a lone validation split serves as the test."""
-    notes = []
+def _complete_splits(found: Rows, place: str) -> tuple[dict[str, list[Row]], Sequence[str], tuple[str, ...]]:
+    """Cut what is missing from train; a lone validation split serves as the test, whose slices come along."""
+    notes, slices = [], found.slices
     done = dict(found.splits)
     by_class = found.kind == "classification"
     if "test" not in done and "validation" in done:
@@ -105,7 +105,9 @@ def _complete_splits(found: Rows, place: str) -> tuple[dict[str, list[Row]], tup
             )
         notes.append(f"{split}: {len(taken)} of {total} train rows, seed {SEED}" + ", by class" * by_class)
         done[split], done["train"] = [rows[row] for row in taken], [rows[row] for row in left]
-    return done, tuple(notes)
+        if split == "test" and slices:
+            slices = tuple(slices[row] for row in taken)
+    return done, slices, tuple(notes)
 
 
 def _dataset(rows: Sequence[Row], found: Rows) -> datasets.Dataset:
@@ -126,6 +128,10 @@ def _dataset(rows: Sequence[Row], found: Rows) -> datasets.Dataset:
         columns["label"] = [row[2] for row in rows]
         features["label"] = _label_feature(found)
     return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+
+
+def _sliced(test: datasets.Dataset, slices: Sequence[str], config: DataConfig) -> datasets.Dataset:
+    return test.add_column(f"{SLICE}{config.slice_by}", list(slices)) if slices else test
 
 
 def _label_feature(found: Rows) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from compress.data.config import DataConfig
-from compress.data.rows import Row, Rows
+from compress.data.rows import Row, Rows, slices_of
 from compress.data.table import Table
 from compress.errors import InputError
 
@@ -70,7 +70,7 @@ def read_questions(tables: Mapping[str, Table], config: DataConfig) -> Rows:
         f"question {names['text']!r}, context {names['text_pair']!r}, answers {names['label']!r}",
         f"{len(rows)} questions, {without} of them without an answer",
     )
-    return Rows(splits, "questions", (), notes)
+    return Rows(splits, "questions", (), notes, slices_of(tables, config))
 
 
 def _row(table: Table, number: int, question: Any, context: Any, answers: Any) -> Row:

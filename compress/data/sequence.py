@@ -8,7 +8,7 @@ from compress.data.columns import Columns, detect_columns
 from compress.data.config import DataConfig
 from compress.data.label_sets import read_label_sets
 from compress.data.labels import Labels, is_missing, read_labels
-from compress.data.rows import Row, Rows
+from compress.data.rows import Row, Rows, slices_of
 from compress.data.table import Table
 from compress.errors import InputError
 from compress.tasks import TaskKind
@@ -38,7 +38,9 @@ def read_sequence(tables: Mapping[str, Table], config: DataConfig) -> Rows:
     if kind == "embedding":
         labels = _scaled(labels, columns, train.place)
     splits = {split: _rows(table, columns, labels, split) for split, table in tables.items()}
-    return Rows(splits, kind, labels.names, (*columns.notes, *labels.notes, *dropped))
+    return Rows(
+        splits, kind, labels.names, (*columns.notes, *labels.notes, *dropped), slices_of(tables, config)
+    )
 
 
 def _usable(tables: Mapping[str, Table], columns: Columns) -> tuple[dict[str, Table], tuple[str, ...]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from compress.data.config import DataConfig
-from compress.data.rows import Row, Rows
+from compress.data.rows import Row, Rows, slices_of
 from compress.data.table import Table
 from compress.errors import InputError
 
@@ -55,7 +55,7 @@ def read_tokens(tables: Mapping[str, Table], config: DataConfig) -> Rows:
     }
     shown = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
     notes = (f"words {words!r}, tags {tags!r}", f"{len(names)} tags: {shown}")
-    return Rows(splits, "tokens", names, notes)
+    return Rows(splits, "tokens", names, notes, slices_of(tables, config))
 
 
 def _column(table: Table, given: str | None, known: Sequence[str]) -> str | None:
