@@ -14,7 +14,6 @@ from compress.data.config import DataConfig
 from compress.display import say
 from compress.errors import CompressError, InputError
 from compress.hardware import cpu_flags
-from compress.pipeline import Step
 from compress.recommendation.choice import Verdict, best, judge
 from compress.recommendation.variants import sensible_variants
 from compress.reload import is_quantized
@@ -76,10 +75,8 @@ def recommend(
     targets: list[Target] = []
     for variant in variants:
         say(f"variant {variant.name}")
-        places = [out / variant.name / f"{n}-{each.name}" for n, each in enumerate(variant.passes, 1)]
-        steps = [Step(each, place) for each, place in zip(variant.passes, places, strict=True)]
         try:
-            chain = pipeline.plan(model, steps, origin, seed)
+            chain = pipeline.plan(model, variant.steps(out), origin, seed)
             done = pipeline.run(chain, out / ".work")
         except CompressError as error:
             if not targets:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 
 from compress.benchmark.config import Runtime
 from compress.passes.base import Pass
 from compress.passes.export import Export
 from compress.passes.quantize import Quantize
+from compress.pipeline import Step
 
 # Instructions that multiply int8, and bfloat16, faster than float32.
 _INT8 = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
@@ -23,6 +25,11 @@ class Variant:
     name: str
     passes: tuple[Pass, ...]
     runtimes: tuple[Runtime, ...]
+
+    def steps(self, out: Path) -> list[Step]:
+        """Return its passes with the folders below `out` that their results lie in."""
+        home = out / self.name
+        return [Step(each, home / f"{number}-{each.name}") for number, each in enumerate(self.passes, 1)]
 
 
 def sensible_variants(

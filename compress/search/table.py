@@ -27,7 +27,6 @@ from compress.latency.timing import time_files
 from compress.manifest import hash_json
 from compress.passes.base import Context
 from compress.passes.quantize import Quantize
-from compress.pipeline import Step
 from compress.recommendation.variants import Variant, sensible_variants
 from compress.search.limits import Measured
 from compress.search.space import Structure, changes, single_changes
@@ -149,9 +148,7 @@ def _stored(file: Path) -> Table | None:
 
 def make(setting: Setting, variant: Variant, folder: Path, out: Path) -> Path:
     """Return the folder of a model in a variant, made below `out` unless it is there."""
-    places = [out / variant.name / f"{n}-{each.name}" for n, each in enumerate(variant.passes, 1)]
-    steps = [Step(each, place) for each, place in zip(variant.passes, places, strict=True)]
-    return setting.run(folder, steps, out / f".{variant.name}.work")
+    return setting.run(folder, variant.steps(out), out / f".{variant.name}.work")
 
 
 def bench_config(
