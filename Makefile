@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench bench-no-retraining bench-distillation setup lock clean
+.PHONY: demo test test-slow lint bench bench-no-retraining bench-distillation setup lock clean
 
 demo: setup  ## run the main job on real input and print the table
 	$(BIN)/python cli.py run recipes/quickstart.yaml
 
 test: setup  ## pass the tests, two at a time with one thread each
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-slow: setup  ## pass those that `make test` leaves out
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 lint: setup  ## style and types
 	$(BIN)/ruff check .

@@ -17,7 +17,23 @@ from compress.exporting import export_onnx
 from compress.layers import Int8Linear
 
 ROOT = Path(__file__).parents[1]
+ALWAYS = (
+    "bert",
+    "mpnet",
+    "deberta-v3",
+    "gpt2",
+    "llama",
+    "t5",
+    "deberta",
+    "xlnet",
+)  # the rest are marked slow
 CHAIN = ("heads", "ffn", "factorize", "vocabulary", "int8")
+
+
+def mostly_slow(families):
+    return [
+        family if family in ALWAYS else pytest.param(family, marks=pytest.mark.slow) for family in families
+    ]
 
 
 def stored_bytes(model):
@@ -38,7 +54,7 @@ def test_every_operation_makes_it_smaller_and_reloads_bit_for_bit(family, operat
     assert_reloads(artifact, tmp_path / "model", batch_of(artifact))
 
 
-@pytest.mark.parametrize("family", ZOO)
+@pytest.mark.parametrize("family", mostly_slow(ZOO))
 def test_all_operations_together_reload_and_export(family, tmp_path):
     artifact, notes = artifact_of(family), []
     for operation in CHAIN:
@@ -50,7 +66,7 @@ def test_all_operations_together_reload_and_export(family, tmp_path):
     assert "parity with torch at 1×1, 1×12, 1×" in notes[2]
 
 
-@pytest.mark.parametrize("family", UNTUNED)
+@pytest.mark.parametrize("family", mostly_slow(UNTUNED))
 def test_families_that_nobody_prepared_for_work_or_say_why_not(family, tmp_path):
     artifact, refused = artifact_of(family), {}
     for operation in CHAIN:
