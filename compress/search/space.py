@@ -13,7 +13,7 @@ from compress.passes.vocabulary import Vocabulary
 
 _DEPTHS = (1, 5 / 6, 2 / 3, 1 / 2, 1 / 3, 1 / 6)
 _WIDTHS = (1, 2 / 3, 1 / 2)
-_SPARSITIES = (0.0, 0.3, 0.6)
+_SPARSITIES = (0.0, 0.3, 0.45, 0.6)
 _KEEPS = (1.0, 0.6)
 _ROWS = (12_000, 6_000)
 
