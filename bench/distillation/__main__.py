@@ -55,6 +55,8 @@ def main() -> None:
             if student not in options.students:
                 continue
             for row in options.rows:
+                if ROWS[row].mixes and not SETTINGS[data].mixes:
+                    continue
                 for seed in options.seeds:
                     if options.finished and not finished(data, student, row, seed, work):
                         continue

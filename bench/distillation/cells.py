@@ -119,6 +119,7 @@ def _passes(setting: Setting, row: Row, student: str, folders: dict[str, Path]) 
         **alike,
         "teachers": others if row.ensemble else (),
         **(setting.more if row.more else {}),
+        **(setting.mixes if row.mixes else {}),
         "epochs": row.epochs,
         **row.options,
     }

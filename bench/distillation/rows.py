@@ -43,6 +43,8 @@ class Setting:
         students: by short name.
         raw: options of `Distill` that bring much text of any kind.
         more: options of `Distill` that bring more text of the data's own kind, where there is any.
+        mixes: options of `Distill` that bring phrases of the training texts and mixes of them; none for pairs, which
+            have new partners instead, and for words, whose sentences have to stay whole.
         strongest: the teacher that knows most.
         metric: what is compared.
     """
@@ -53,6 +55,7 @@ class Setting:
     students: dict[str, Student]
     raw: dict[str, Any]
     more: dict[str, Any] = field(default_factory=dict)
+    mixes: dict[str, Any] = field(default_factory=dict)
     strongest: str = "l6"
     metric: str = "accuracy"
 
@@ -74,6 +77,7 @@ SETTINGS = {
         {"3 layers": THREE, "6 layers": SIX},
         BROWN,
         {"unlabelled": "movie-reviews/unlabelled"},
+        {"augment": [{"method": "span-crop", "copies": 2}, {"method": "span-mix", "copies": 2}]},
         "mpnet",
     ),
     "stsb": Setting(
@@ -103,6 +107,7 @@ class Row:
         ensemble: whether the setting's other teachers join.
         strongest: whether the setting's strongest teacher takes over after the raw text.
         epochs: over all that is read.
+        mixes: whether the setting's phrases and mixes are read.
         raw: whether an epoch on raw text comes first, with the student's own teacher and its hidden states.
     """
 
@@ -113,6 +118,7 @@ class Row:
     strongest: bool = False
     epochs: float = 3
     raw: bool = False
+    mixes: bool = False
 
 
 HIDDEN = {"objective": "hidden", "layers": "uniform"}
@@ -136,5 +142,13 @@ ROWS = {
         more=True,
         strongest=True,
         raw=True,
+    ),
+    "mixes": Row(
+        "the same with phrases and mixes of the reviews, and the last hidden states",
+        {"learning_rate": 2e-4, "match": [{"objective": "hidden", "layers": "last"}]},
+        more=True,
+        strongest=True,
+        raw=True,
+        mixes=True,
     ),
 }
