@@ -189,7 +189,7 @@ def _reference(model: str, data: str | None, out: Path, seed: int) -> tuple[Path
         return source, [], config
     say(f"{model} has no trained head for the task: it is fine-tuned first.")
     hidden = read_config(source).hidden_size
-    tune = Finetune(epochs=2, learning_rate=learning_rate_of(hidden), dropout=0)
+    tune = Finetune(epochs=2, learning_rate=learning_rate_of(hidden, anew=True), dropout=0)
     folder = out / "reference"
     chain = pipeline.plan(model, [Step(tune, folder)], config, seed)
     pipeline.run(chain, out / ".reference.work")

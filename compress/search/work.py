@@ -32,19 +32,19 @@ def training(setting: Setting, teacher: str, long: bool = False) -> Distill:
         teacher: the reference: its folder, or its step in a recipe.
         long: whether it is the last one.
     """
-    return Distill.model_validate({**_options(setting, long), "teacher": teacher})
+    return Distill.model_validate({**_options(setting, long=long), "teacher": teacher})
 
 
 def cutting(setting: Setting, layers: int) -> Distill:
     """Return the pass that makes the student of so many layers of the model that comes in."""
-    return Distill.model_validate({**_options(setting, long=False), "student": f"teacher:{layers}"})
+    return Distill.model_validate({**_options(setting, cut=True), "student": f"teacher:{layers}"})
 
 
-def _options(setting: Setting, long: bool) -> dict[str, object]:
+def _options(setting: Setting, long: bool = False, cut: bool = False) -> dict[str, object]:
     return {
         "epochs": setting.options.epochs if long else 1,
         "batch_size": 32,
-        "learning_rate": learning_rate_of(setting.whole.hidden),
+        "learning_rate": learning_rate_of(setting.whole.hidden, anew=cut),
         "dropout": 0,
         "kd_weight": 0.7,
         "unlabelled": setting.options.unlabelled if long else (),
