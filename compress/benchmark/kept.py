@@ -39,9 +39,7 @@ def bench_once(
         seed: of inputs and order.
     """
     models = [(target.name, content_hash(target.folder), target.runtimes) for target in targets]
-    slices = (
-        [[*each, list(test[each[1]])] for each in slice_columns(test).items()] if test is not None else []
-    )
+    slices = [] if test is None else [(n, list(test[column])) for n, column in slice_columns(test).items()]
     key = hash_json([models, config.model_dump(mode="json"), data, seed, fingerprint(), *slices])
     stamp = out / "key.txt"
     if stamp.exists() and stamp.read_text(encoding="utf-8") == key:
