@@ -1,4 +1,4 @@
-"""What every result ends with, and how it is written."""
+"""What a result ends with, and how it is written."""
 
 from __future__ import annotations
 

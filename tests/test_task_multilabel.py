@@ -101,7 +101,6 @@ def test_the_whole_way(tmp_path):
     assert artifact.model.config.problem_type == "multi_label_classification"
     file = found["02-export", "onnxruntime"]
     assert file.metric.name == "micro_f1"
-    # 26 to 62 in a handful of processes: 12 examples, and which pieces the tokenizer learns is not the same in each.
-    assert file.metric.value > 10
+    assert file.metric.value > 30
     assert file.agreement_with_first == 100
     assert file.metric.ci95[0] <= file.metric.value <= file.metric.ci95[1]

@@ -121,6 +121,11 @@ def trained_tokenizer(family, texts=SENTENCES, size=400):
     if style.lower:
         tokenizer.normalizer = normalizers.Sequence([normalizers.NFD(), normalizers.Lowercase()])
     tokenizer.train_from_iterator(texts, trainer)
+    if style.kind == "wordpiece":  # whose trainer numbers the pieces otherwise in every process
+        pieces = [*special, *sorted(set(tokenizer.get_vocab()) - set(special))]
+        tokenizer.model = models.WordPiece(
+            {piece: number for number, piece in enumerate(pieces)}, unk_token=style.special["unk_token"]
+        )
     if style.kind == "metaspace":
         tokenizer = _without_special_bytes(tokenizer)
     if style.single != "$A":

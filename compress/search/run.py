@@ -33,7 +33,7 @@ from compress.search.setting import Options, Setting, learning_rate_of, setting_
 from compress.search.shortlist import Shortlist, shortlisted
 from compress.search.space import Structure
 from compress.search.table import Table, measure_table
-from compress.search.work import do, recipe_passes, training
+from compress.search.work import cutting, do, recipe_passes, training
 from compress.sources import resolve_model
 
 _RESERVE = 2.0  # times what the table took is left for the proof: six forms and a longer bench
@@ -116,8 +116,9 @@ def search(
         setting = setting_of(reference, config, options or Options(), seed)
         table = measure_table(setting, threads, out / "table")
     left = None if time_limit is None else lambda: time_limit - (time.monotonic() - began)
-    trainings = [training(setting, "", long).model_dump(mode="json", by_alias=True) for long in (False, True)]
-    board = Board(out, hash_json([setting.origin, trainings]))
+    trainings = [cutting(setting, 1), *(training(setting, "", long) for long in (False, True))]
+    written = [each.model_dump(mode="json", by_alias=True) for each in trainings]
+    board = Board(out, hash_json([setting.origin, written]))
     found, tried = None, set[Structure]()
     while True:
         shortlist = shortlisted(table, setting.whole, limits)
