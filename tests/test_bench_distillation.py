@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from bench.distillation.cells import Cell, _cell
-from bench.distillation.report import difference_interval, table
+from bench.distillation.record import Record, difference_interval, measured, merged, read, write
+from bench.distillation.report import table
 from bench.distillation.rows import ROWS, SETTINGS
 from compress.passes.distill import Distill
 
@@ -35,11 +36,33 @@ def test_correlations_are_resampled_alike():
 
 def test_the_table_has_a_line_a_row_with_its_difference():
     found = {("movie-reviews", "l6", "3 layers"): {"labels": [cell(0.2), cell(0.1)], "kd": [cell(0)]}}
-    lines = table(found, {("movie-reviews", "l6"): cell(0.05)})
+    lines = table(measured(found, {("movie-reviews", "l6"): cell(0.05)}, "this machine"))
     assert lines[1] == "## movie-reviews, 3 layers, taught by minilm-l6 (95.00)"
     assert lines[5].startswith("| labels alone | 85.00 | ± 7.07 |  | 2 |")
     # From the mean of 80 and 90 to 100.
     assert lines[6].startswith("| + soft targets | 100.00 |  | +15.00 [")
+    assert lines[-1] == "this machine"
+
+
+def record(row, scores, machine="old", student="3 layers", teacher_score=86.0):
+    return Record("movie-reviews", "l6", student, row, scores, [1.0, 0.5, 1.5], teacher_score, machine)
+
+
+def test_a_run_changes_only_its_own_rows(tmp_path):
+    earlier = [record("labels", [84.0, 83.0]), record("kd", [85.0]), record("mse", [84.5])]
+    # Labels alone by one seed do not displace those of two; soft targets, as often measured, are newer.
+    now = [record("labels", [80.0], "new"), record("kd", [86.0], "new", teacher_score=87.0)]
+    write(merged(earlier, now), tmp_path / "kept.json")
+    kept = read(tmp_path / "kept.json")
+    assert [(each.row, each.scores, each.machine) for each in kept] == [
+        ("labels", [84.0, 83.0], "old"),
+        ("kd", [86.0], "new"),
+        ("mse", [84.5], "old"),
+    ]
+    lines = table(kept)
+    assert lines[1].endswith("(86.00, 87.00)")
+    assert lines[-2:] == ["old", "new"]
+    assert read(tmp_path / "none.json") == []
 
 
 @pytest.fixture

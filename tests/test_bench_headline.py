@@ -3,7 +3,7 @@
 import pytest
 from tiny_reports import report, row
 
-from bench.headline.__main__ import HEAD, RECIPES, SHIPPED, TEACHER, Result
+from bench.headline.__main__ import HEAD, RECIPES, SHIPPED, TEACHER, Result, text_of
 from compress.benchmark.report import Accuracy, Difference, Metric, Ratio
 
 
@@ -67,3 +67,14 @@ def test_what_is_missed_is_named(change, missed):
 
 def test_each_set_has_its_recipe():
     assert sorted(path.stem for path in RECIPES.glob("*.yaml")) == ["movie-reviews", "reuters-r8", "stsb"]
+
+
+def test_sets_measured_on_two_machines_name_both():
+    cells = list(line().values())
+    lines = {
+        data: {"cells": [data, *cells[1:]], "machine": machine}
+        for data, machine in (("stsb", "new"), ("movie-reviews", "old"), ("reuters-r8", "old"))
+    }
+    text = text_of(lines)
+    assert text.index("| movie-reviews") < text.index("| reuters-r8") < text.index("| stsb")
+    assert text.endswith("\nmovie-reviews, reuters-r8: old\n\nstsb: new\n")

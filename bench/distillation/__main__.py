@@ -8,11 +8,11 @@ python -m bench.distillation --finished                       # only write what 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
-from bench.distillation.cells import Cell, cell, finished, score, teacher_cell
-from bench.distillation.report import Found, table
+from bench.distillation.cells import Cell, cell, finished, teacher_cell
+from bench.distillation.record import Found, measured, merged, read, write
+from bench.distillation.report import table
 from bench.distillation.rows import ROWS, SETTINGS
 from bench.no_retraining.models import ROOT
 from bench.writing import machine_line, write_result
@@ -25,7 +25,7 @@ INTRODUCTION = """\
 Every student of a table begins with the same weights and sees the same examples in the same order of a seed: 3
 epochs, batches of 32, learning rate 1e-4, no dropout, T = 2, 0.9 of the loss on the answer from the teacher, unless
 the row says otherwise. The best epoch on the dev split counts. Differences are of means over seeds, intervals by a
-paired bootstrap over the test rows.
+paired bootstrap over the test rows; against labels alone trained on the same machine.
 
 Raw text is the Brown corpus; more text, of the movie reviews, is what comes with them; on stsb both are new pairs of
 the training texts (near-texts, 8 and 4 of each). The strongest teacher of the movie reviews is mpnet-base, elsewhere
@@ -34,7 +34,7 @@ the student's own.
 
 
 def main() -> None:
-    """Measure what is not measured yet, print and write the table."""
+    """Measure what is asked for and not in the working folder, and write it into the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -64,22 +64,10 @@ def main() -> None:
                     teachers[data, teacher] = teacher_cell(SETTINGS[data], teacher, work)[1]
                     one = cell(data, student, row, seed, work)
                     found.setdefault((data, teacher, student), {}).setdefault(row, []).append(one)
-    lines = [INTRODUCTION, *table(found, teachers), "", machine_line()]
-    text = "\n".join(lines) + "\n"
-    write_result(text, options.out)
-    scores = [
-        {
-            "data": data,
-            "teacher": teacher,
-            "student": student,
-            "row": row,
-            "score": score(each, SETTINGS[data].metric),
-        }
-        for (data, teacher, student), rows in found.items()
-        for row, cells in rows.items()
-        for each in cells
-    ]
-    options.out.with_suffix(".json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
+    kept = options.out.with_suffix(".json")
+    records = merged(read(kept), measured(found, teachers, machine_line()))
+    write_result("\n".join([INTRODUCTION, *table(records)]) + "\n", options.out)
+    write(records, kept)
 
 
 if __name__ == "__main__":

@@ -6,52 +6,44 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bench.distillation.cells import Cell, resamples, score
+from bench.distillation.record import Record
 from bench.distillation.rows import ROWS, SETTINGS
-from compress.benchmark.statistics import percentile_interval
-
-_RESAMPLES = 2_000
-BASELINE = "labels"
-Group = tuple[str, str, str]  # data, teacher, student
-Found = dict[Group, dict[str, list[Cell]]]
 
 
-def table(found: Found, teachers: dict[tuple[str, str], Cell]) -> list[str]:
-    """Return Markdown lines for all that was measured.
-
-    Args:
-        found: for each group the cells of its rows, one a seed.
-        teachers: a teacher's own answers by data and name.
-    """
+def table(records: Sequence[Record]) -> list[str]:
+    """Return Markdown lines for all that was measured, groups and rows in the suite's order, and the machines."""
     lines = []
-    for (data, teacher, student), rows in found.items():
-        metric = SETTINGS[data].metric
-        dense = _shown(score(teachers[data, teacher], metric), metric)
-        by = SETTINGS[data].teachers[teacher].model
-        lines += ["", f"## {data}, {student}, taught by {by} ({dense})", ""]
-        lines.append(f"| row | {metric} | spread | against labels alone (95%) | seeds |")
-        lines.append("|---|---|---|---|---|")
-        for name in (name for name in ROWS if name in rows):
-            cells = rows[name]
-            scores = [score(cell, metric) for cell in cells]
-            spread = f"± {_shown(float(np.std(scores, ddof=1)), metric)}" if len(scores) > 1 else ""
-            apart = ""
-            if name != BASELINE and BASELINE in rows:
-                low, high = difference_interval(cells, rows[BASELINE], metric)
-                base = np.mean([score(cell, metric) for cell in rows[BASELINE]])
-                gain, bounds = float(np.mean(scores) - base), (low, high)
-                apart = f"{_shown(gain, metric, True)} [{', '.join(_shown(each, metric, True) for each in bounds)}]"
-            mean = _shown(float(np.mean(scores)), metric)
-            lines.append(f"| {ROWS[name].title} | {mean} | {spread} | {apart} | {len(cells)} |")
-    return lines
+    for data, setting in SETTINGS.items():
+        for student, made in setting.students.items():
+            rows = {each.row: each for each in records if (each.data, each.student) == (data, student)}
+            if rows:
+                by = setting.teachers[made.teacher].model
+                lines += [
+                    "",
+                    f"## {data}, {student}, taught by {by} ({_teacher_scores(rows, setting.metric)})",
+                    "",
+                ]
+                lines.append(f"| row | {setting.metric} | spread | against labels alone (95%) | seeds |")
+                lines.append("|---|---|---|---|---|")
+                lines += [_line(rows[row], setting.metric) for row in ROWS if row in rows]
+    machines = list(dict.fromkeys(record.machine for record in records))
+    return [*lines, "", *machines]
 
 
-def difference_interval(cells: Sequence[Cell], base: Sequence[Cell], metric: str) -> tuple[float, float]:
-    """Return the 95% interval of the difference of two rows' means over seeds, by a paired bootstrap over test rows."""
-    means = [
-        np.mean([resamples(cell, metric, _RESAMPLES) for cell in each], axis=0) for each in (cells, base)
-    ]
-    return percentile_interval(means[0] - means[1])
+def _line(record: Record, metric: str) -> str:
+    scores = record.scores
+    spread = f"± {_shown(float(np.std(scores, ddof=1)), metric)}" if len(scores) > 1 else ""
+    apart = ""
+    if record.against_labels is not None:
+        gain, *ends = (_shown(each, metric, True) for each in record.against_labels)
+        apart = f"{gain} [{', '.join(ends)}]"
+    mean = _shown(float(np.mean(scores)), metric)
+    return f"| {ROWS[record.row].title} | {mean} | {spread} | {apart} | {len(scores)} |"
+
+
+def _teacher_scores(rows: dict[str, Record], metric: str) -> str:
+    """Return the teacher's score; all of them where it was fine-tuned on more than one machine."""
+    return ", ".join(dict.fromkeys(_shown(row.teacher_score, metric) for row in rows.values()))
 
 
 def _shown(value: float, metric: str, signed: bool = False) -> str:

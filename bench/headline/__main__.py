@@ -1,7 +1,7 @@
 """How small and how fast mpnet-base becomes, and what that costs; writes `bench/results/headline.md`.
 
 python -m bench.headline                                   # all three; some hours on 2 cores, resumes where it was
-python -m bench.headline --data stsb --work runs/headline
+python -m bench.headline --data stsb --work runs/headline   # one; the others' lines stay as they were measured
 
 Each set has its recipe in `recipes/headline/`, which any `run` makes too. What its export leaves is timed beside the
 fine-tuned teacher, float32 in torch and in ONNX Runtime: one thread, one text a call, as long as the test set's are.
@@ -10,8 +10,10 @@ fine-tuned teacher, float32 in torch and in ONNX Runtime: one thread, one text a
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.no_retraining.models import ROOT
 from bench.writing import machine_line, write_result
@@ -108,6 +110,20 @@ def measure(data: str, work: Path, seconds: float) -> Result:
     return Result(data, report)
 
 
+def text_of(lines: dict[str, dict[str, Any]]) -> str:
+    """Return the table of all sets, measured now or earlier, and the machine of each.
+
+    Args:
+        lines: for each set its "cells", as `HEAD` has them, and its "machine".
+    """
+    table = to_table(Table(HEAD, [lines[data]["cells"] for data in sorted(lines)]))
+    machines: dict[str, list[str]] = {}
+    for data in sorted(lines):
+        machines.setdefault(lines[data]["machine"], []).append(data)
+    where = [f"{', '.join(sets)}: {machine}\n" for machine, sets in machines.items()]
+    return "\n".join([INTRODUCTION, table, "", *where])
+
+
 def main() -> None:
     """Measure, print and write the table."""
     known = sorted(path.stem for path in RECIPES.glob("*.yaml"))
@@ -119,9 +135,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "headline")
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results" / "headline.md")
     options = parser.parse_args()
-    results = [measure(data, options.work.absolute(), options.seconds) for data in options.data]
-    table = to_table(Table(HEAD, [result.cells() for result in results]))
-    write_result("\n".join([INTRODUCTION, table, "", machine_line(), ""]), options.out)
+    kept = options.out.with_suffix(".json")
+    lines = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    for data in options.data:
+        cells = measure(data, options.work.absolute(), options.seconds).cells()
+        lines[data] = {"cells": cells, "machine": machine_line()}
+    write_result(text_of(lines), options.out)
+    kept.write_text(json.dumps(lines, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
