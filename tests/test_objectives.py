@@ -111,6 +111,11 @@ def test_similarities_worked_by_hand():
     # Cosines of the teacher's pair 0, of the student's 1; the diagonal is 1 in both: two of four entries differ by 1.
     teacher, student = torch.eye(2), torch.ones(2, 5)
     assert similarity_error(student, teacher).item() == pytest.approx(0.5)
+    # As a pair they are 1 apart besides.
+    assert similarity_error(student, teacher, paired=True).item() == pytest.approx(1.5)
+    # Two pairs, alike in themselves for both; for the student one with the other too: 8 of 16 entries differ.
+    teacher, student = torch.eye(2).repeat_interleave(2, 0), torch.ones(4, 5)
+    assert similarity_error(student, teacher, paired=True).item() == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(

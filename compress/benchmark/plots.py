@@ -110,7 +110,7 @@ def _scatter(report: Report, rows: Sequence[Row], costs: Sequence[float], label:
     axes.set_ylabel(points[0][2].name + unit)
     _round_ticks(axes)
     axes.grid(color=_GRID, linewidth=0.8)
-    axes.legend(frameon=False, labelcolor=_MUTED, loc="lower right", fontsize=9)
+    _legend(axes)
     _label_points(figure, axes, [(row.name, cost, metric.value) for row, cost, metric in points])
     return _svg(figure)
 
@@ -131,7 +131,7 @@ def _reliability(entries: Sequence[Accuracy]) -> str:
     axes.set_xlabel("confidence, %")
     axes.set_ylabel("right, %")
     axes.grid(color=_GRID, linewidth=0.8)
-    axes.legend(frameon=False, labelcolor=_MUTED, loc="lower right", fontsize=9)
+    _legend(axes)
     return _svg(figure)
 
 
@@ -194,6 +194,14 @@ def _figure(height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
+def _legend(axes: Axes) -> None:
+    """Write what the colours stand for above the axes, where it covers nothing."""
+    across = len(axes.get_legend_handles_labels()[1])
+    axes.legend(
+        frameon=False, labelcolor=_MUTED, loc="lower right", bbox_to_anchor=(1, 1), ncols=across, fontsize=9
+    )
+
+
 def _round_ticks(axes: Axes) -> None:
     """Label a logarithmic axis with plain numbers at 1, 2 and 5."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -222,7 +230,7 @@ def _label_points(figure: Figure, axes: Axes, points: Sequence[tuple[str, float,
         for dx, dy in places:
             side = "left" if dx > 0 else "right" if dx < 0 else "center"
             label = axes.annotate(name, (x, y), (dx, dy), ha=side, va="center", color=_INK, **_NOTE)
-            box = label.get_window_extent()
+            box = label.get_window_extent().padded(2)  # names do not touch
             others = [other for other in taken if other is not own]
             if frame.x0 <= box.x0 and box.x1 <= frame.x1 and not any(box.overlaps(other) for other in others):
                 break

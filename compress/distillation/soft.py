@@ -39,7 +39,7 @@ def soft_loss(
     """
     compared = task.rules.compared
     if compared == "cosines":
-        return similarity_error(answer, teacher)
+        return similarity_error(answer, teacher, paired=len(answer) == 2 * len(labels))
     if aligned is not None and compared == "places":
         # One distribution over tokens for the start and one for the end: (2 B, T).
         hidden = ~aligned[:, :, None]

@@ -54,16 +54,23 @@ def logit_error(logits: Tensor, teacher_logits: Tensor) -> Tensor:
     return nn.functional.mse_loss(logits, wanted)
 
 
-def similarity_error(embeddings: Tensor, teacher_embeddings: Tensor) -> Tensor:
+def similarity_error(embeddings: Tensor, teacher_embeddings: Tensor, paired: bool = False) -> Tensor:
     """Return the mean squared error of the cosines between all sentences of a batch.
 
-    Widths may differ; what is kept is which sentences are near one another (Tung & Mori 2019, section 3.2).
+    Widths may differ; what is kept is which sentences are near one another (Tung & Mori 2019, section 3.2). The error
+    of pairs is added to it: among the N² cosines of a batch, most of sentences that have nothing in common, the N / 2
+    that the task is about would hardly count.
 
     Args:
         embeddings: the student's, (N, D) float32.
         teacher_embeddings: (N, H) float32; no gradient reaches them.
+        paired: whether sentences 2i and 2i + 1 are a pair.
     """
     given, wanted = (
         nn.functional.normalize(each, dim=-1) for each in (embeddings, teacher_embeddings.detach())
     )
-    return nn.functional.mse_loss(given @ given.T, wanted @ wanted.T)
+    error = nn.functional.mse_loss(given @ given.T, wanted @ wanted.T)
+    if not paired:
+        return error
+    pairs = ((each[0::2] * each[1::2]).sum(-1) for each in (given, wanted))
+    return error + nn.functional.mse_loss(*pairs)
