@@ -41,7 +41,7 @@ def test_the_table_has_a_line_a_row_with_its_difference():
     assert lines[5].startswith("| labels alone | 85.00 | ± 7.07 |  | 2 |")
     # From the mean of 80 and 90 to 100.
     assert lines[6].startswith("| + soft targets | 100.00 |  | +15.00 [")
-    assert lines[-1] == "this machine"
+    assert lines[-1] == "movie-reviews, 3 layers: this machine"
 
 
 def record(row, scores, machine="old", student="3 layers", teacher_score=86.0):
@@ -61,7 +61,7 @@ def test_a_run_changes_only_its_own_rows(tmp_path):
     ]
     lines = table(kept)
     assert lines[1].endswith("(86.00, 87.00)")
-    assert lines[-2:] == ["old", "new"]
+    assert lines[-3:] == ["movie-reviews, 3 layers: old", "", "movie-reviews, 3 layers: new"]
     assert read(tmp_path / "none.json") == []
 
 

@@ -26,8 +26,12 @@ def table(records: Sequence[Record]) -> list[str]:
                 lines.append(f"| row | {setting.metric} | spread | against labels alone (95%) | seeds |")
                 lines.append("|---|---|---|---|---|")
                 lines += [_line(rows[row], setting.metric) for row in ROWS if row in rows]
-    machines = list(dict.fromkeys(record.machine for record in records))
-    return [*lines, "", *machines]
+    machines: dict[str, dict[str, None]] = {}
+    for record in records:
+        machines.setdefault(record.machine, {})[f"{record.data}, {record.student}"] = None
+    for machine, groups in machines.items():
+        lines += ["", f"{'; '.join(groups)}: {machine}"]
+    return lines
 
 
 def _line(record: Record, metric: str) -> str:
