@@ -18,11 +18,8 @@ def table(records: Sequence[Record]) -> list[str]:
             rows = {each.row: each for each in records if (each.data, each.student) == (data, student)}
             if rows:
                 by = setting.teachers[made.teacher].model
-                lines += [
-                    "",
-                    f"## {data}, {student}, taught by {by} ({_teacher_scores(rows, setting.metric)})",
-                    "",
-                ]
+                taught = f"taught by {by} ({_teacher_scores(rows, setting.metric)})"
+                lines += ["", f"## {data}, {student}, {taught}", ""]
                 lines.append(f"| row | {setting.metric} | spread | against labels alone (95%) | seeds |")
                 lines.append("|---|---|---|---|---|")
                 lines += [_line(rows[row], setting.metric) for row in ROWS if row in rows]

@@ -72,5 +72,5 @@ def similarity_error(embeddings: Tensor, teacher_embeddings: Tensor, paired: boo
     error = nn.functional.mse_loss(given @ given.T, wanted @ wanted.T)
     if not paired:
         return error
-    pairs = ((each[0::2] * each[1::2]).sum(-1) for each in (given, wanted))
-    return error + nn.functional.mse_loss(*pairs)
+    said, true = ((each[0::2] * each[1::2]).sum(-1) for each in (given, wanted))
+    return error + nn.functional.mse_loss(said, true)
