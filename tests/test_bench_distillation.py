@@ -1,5 +1,7 @@
 """The suite of distillations: means over seeds, and paired intervals."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -51,7 +53,9 @@ def record(row, scores, machine="old", student="3 layers", teacher_score=86.0):
 def test_a_run_changes_only_its_own_rows(tmp_path):
     earlier = [record("labels", [84.0, 83.0]), record("kd", [85.0]), record("mse", [84.5])]
     # Labels alone by one seed do not displace those of two; soft targets, as often measured, are newer.
-    now = [record("labels", [80.0], "new"), record("kd", [86.0], "new", teacher_score=87.0)]
+    # Squared error without labels alone beside it would lose its difference.
+    alone = replace(record("mse", [90.0, 91.0], "new"), against_labels=None)
+    now = [record("labels", [80.0], "new"), record("kd", [86.0], "new", teacher_score=87.0), alone]
     write(merged(earlier, now), tmp_path / "kept.json")
     kept = read(tmp_path / "kept.json")
     assert [(each.row, each.scores, each.machine) for each in kept] == [

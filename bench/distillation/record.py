@@ -73,13 +73,16 @@ def measured(found: Found, teachers: dict[tuple[str, str], Cell], machine: str) 
 
 
 def merged(earlier: Iterable[Record], now: Iterable[Record]) -> list[Record]:
-    """Return all rows; of one that was measured twice the one with more seeds, then the newer."""
+    """Return all rows; of one that was measured twice the one that says more: a difference, seeds, then the newer."""
     rows = {record.key: record for record in earlier}
     for record in now:
-        known = rows.get(record.key)
-        if known is None or len(record.scores) >= len(known.scores):
+        if _weight(record) >= _weight(rows.get(record.key, record)):
             rows[record.key] = record
     return list(rows.values())
+
+
+def _weight(record: Record) -> tuple[bool, int]:
+    return record.against_labels is not None, len(record.scores)
 
 
 def read(file: Path) -> list[Record]:
