@@ -75,6 +75,22 @@ def given(tmp_path_factory):
     return found
 
 
+def test_an_embedding_learns_from_single_texts_too(tmp_path, given):
+    folder, data = given["embedding"]
+    more = tmp_path / "more.txt"
+    more.write_text("\n".join(f"a {word} plot" for word in ("dull", "bright", "fine", "good", "bad")))
+    found = {}
+    for name, unlabelled in (("without", ()), ("with", str(more))):
+        distill = Distill(
+            student="teacher:1", unlabelled=unlabelled, match=[{"objective": "hidden"}], **SHORT
+        )
+        pipeline.run(pipeline.plan(folder, [Step(distill, tmp_path / name)], data), tmp_path / "work")
+        found[name] = load(tmp_path / name)
+    assert f"{more}: 5 of 5 unlabelled texts" in found["with"].manifest.history[-1].notes
+    weights = [each.model.state_dict()["encoder.layer.0.output.dense.weight"] for each in found.values()]
+    assert not torch.equal(*weights)
+
+
 @pytest.mark.parametrize("name", PASSES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_pass_works_on_every_kind_and_its_result_reloads(tmp_path, given, kind, name):

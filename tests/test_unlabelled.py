@@ -101,6 +101,23 @@ def test_pairs_stay_pairs_or_fall_apart_into_texts(tmp_path):
     assert paired.fingerprint != single.fingerprint
 
 
+def test_single_texts_are_coupled_where_each_has_a_vector_of_its_own(tmp_path):
+    (tmp_path / "a.txt").write_text("one\ntwo\nHeld out!\ntwo\nbeside it\nthree\n")
+    (tmp_path / "b.csv").write_text("text,text_pair\none,held out\nbeside it,held out\n")
+    splits = [split("x", pairs=["y"]), split("v", pairs=["w"]), split("beside it", pairs=["held out"])]
+    known = TextData("t", *splits, (), True, "0", (), "embedding")
+
+    found = load_unlabelled(str(tmp_path), pair=True, task_data=known)
+
+    # Read one by one, `held out` and `beside it` are texts of the test split; a pair counts as a whole.
+    rows = [("one", "two"), ("one", "held out"), ("three", "three")]
+    assert list(zip(found.data["text"], found.data["text_pair"], strict=True)) == rows
+    assert found.notes == (
+        f"{tmp_path}: 4 of 8 unlabelled texts; dropped: 1 repeated",
+        f"warning: {tmp_path} holds texts of the test split; dropped: 3",
+    )
+
+
 def test_only_the_training_part_of_a_folder_is_read(tmp_path):
     for name in ("train", "test"):
         (tmp_path / f"{name}.txt").write_text(f"the {name} text\n")

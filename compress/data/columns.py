@@ -173,7 +173,7 @@ def _sample(table: Table, name: str) -> list[Any]:
 
 
 def _is_text(table: Table, name: str) -> bool:
-    """Strings that are neither numbers nor ids nor a handful of repeated short words."""
+    """Strings that are neither numbers nor ids nor, unless the name says text, a handful of repeated short words."""
     values = _sample(table, name)
     if not values or not all(isinstance(value, str) for value in values) or _ID_NAME.fullmatch(name.lower()):
         return False
@@ -181,7 +181,8 @@ def _is_text(table: Table, name: str) -> bool:
         return False
     distinct = len(set(values))
     spaced = sum(" " in value for value in values) / len(values)
-    return spaced > 0.5 or distinct > max(2, len(values) // 2)
+    named = name.lower() in ("text", "text_pair")
+    return named or spaced > 0.5 or distinct > max(2, len(values) // 2)
 
 
 def _is_list(table: Table, name: str) -> bool:

