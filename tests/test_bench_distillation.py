@@ -65,7 +65,11 @@ def test_a_run_changes_only_its_own_rows(tmp_path):
     ]
     lines = table(kept)
     assert lines[1].endswith("(86.00, 87.00)")
-    assert lines[-3:] == ["movie-reviews, 3 layers: old", "", "movie-reviews, 3 layers: new"]
+    assert lines[-3:] == [
+        "movie-reviews, 3 layers (“labels alone”, “soft targets by squared error”): old",
+        "",
+        "movie-reviews, 3 layers (“+ soft targets”): new",
+    ]
     assert read(tmp_path / "none.json") == []
 
 

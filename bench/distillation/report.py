@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,11 +24,24 @@ def table(records: Sequence[Record]) -> list[str]:
                 lines.append(f"| row | {setting.metric} | spread | against labels alone (95%) | seeds |")
                 lines.append("|---|---|---|---|---|")
                 lines += [_line(rows[row], setting.metric) for row in ROWS if row in rows]
-    machines: dict[str, dict[str, None]] = {}
+    return lines + _machines(records)
+
+
+def _machines(records: Sequence[Record]) -> list[str]:
+    """Return a paragraph for each machine with what was measured on it: groups, or some of their rows."""
+    machines: dict[str, dict[str, list[str]]] = {}
+    rows: Counter[str] = Counter()
     for record in records:
-        machines.setdefault(record.machine, {})[f"{record.data}, {record.student}"] = None
+        group = f"{record.data}, {record.student}"
+        machines.setdefault(record.machine, {}).setdefault(group, []).append(record.row)
+        rows[group] += 1
+    lines = []
     for machine, groups in machines.items():
-        lines += ["", f"{'; '.join(groups)}: {machine}"]
+        named = []
+        for group, here in groups.items():
+            titles = [f"“{ROWS[row].title.partition(':')[0]}”" for row in ROWS if row in here]
+            named.append(group if len(here) == rows[group] else f"{group} ({', '.join(titles)})")
+        lines += ["", f"{'; '.join(named)}: {machine}"]
     return lines
 
 
