@@ -129,6 +129,7 @@ ROWS = {
     "labels": Row("labels alone", {"kd_weight": 0}),
     "labels-long": Row("labels alone, 10 epochs", {"kd_weight": 0}, epochs=10),
     "kd": Row("+ soft targets", {}),
+    "kd-half": Row("soft targets for half of the loss", {"kd_weight": 0.5}),
     "mse": Row("soft targets by squared error", {"logits": "mse"}),
     "hidden": Row("+ hidden states", {"match": [HIDDEN]}),
     "relations": Row("+ relations", {"match": [RELATIONS]}),
