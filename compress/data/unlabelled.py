@@ -94,14 +94,14 @@ def _coupled(rows: Iterator[Row]) -> Iterator[Row]:
         yield first * 2
 
 
-def _known(data: TextData | None, split: str, form: Callable[[str], str], alone: bool) -> set[int]:
-    """Keys of the task's rows in a split, and of their single texts where those come `alone` too."""
+def _known(data: TextData | None, split: str, form: Callable[[str], str], single: bool) -> set[int]:
+    """Keys of the task's rows in a split, and of their `single` texts."""
     if data is None:
         return set()
     table = getattr(data, split)
     columns = [table[name] for name in COLUMNS if name in table.column_names]
     rows = list(zip(*columns, strict=True))
-    rows += [(text,) for column in columns for text in column] if alone else []
+    rows += [(text,) for column in columns for text in column] if single else []
     return {text_key(row, form) for row in rows}
 
 
