@@ -126,7 +126,8 @@ def _passes(setting: Setting, row: Row, student: str, folders: dict[str, Path]) 
     if not row.raw:
         return [Distill(student=made.start, **own)]
     match = [{"objective": "hidden", "layers": made.raw_layers}]
-    raw = {**alike, **RAW, **setting.raw, "student": made.raw_start, "match": match}
+    text = setting.kindred if row.raw == "kindred" else {**RAW, **setting.raw}
+    raw = {**alike, **text, "student": made.raw_start, "match": match}
     teacher = folders[setting.strongest if row.strongest else made.teacher]
     return [Distill(**raw), Distill(teacher=str(teacher), **own)]
 

