@@ -94,6 +94,9 @@ def test_every_row_is_a_distillation_that_can_be_asked_for(data, work):
 def test_rows_share_a_stage_on_raw_text_and_nothing_else(work):
     cells = {row: _cell("movie-reviews", "3 layers", row, 0, work) for row in ROWS}
     assert cells["raw"][0][0] == cells["all"][0][0]
+    assert cells["raw"][0][0].pass_.unlabelled == ("brown-pos",)
+    assert cells["kindred"][0][0].pass_.unlabelled == ("movie-reviews/unlabelled", "film-reviews")
+    assert cells["kindred"][0][0].folder != cells["raw"][0][0].folder
     assert len({file for _, file in cells.values()}) == len(ROWS)
     assert _cell("movie-reviews", "3 layers", "raw", 1, work)[0][0].folder != cells["raw"][0][0].folder
     assert cells["raw"][0][1].pass_.teacher.endswith("movie-reviews-l6")

@@ -27,9 +27,10 @@ epochs, batches of 32, learning rate 1e-4, no dropout, T = 2, 0.9 of the loss on
 the row says otherwise. The best epoch on the dev split counts. Differences are of means over seeds, intervals by a
 paired bootstrap over the test rows; against labels alone trained on the same machine.
 
-Raw text is the Brown corpus; more text, of the movie reviews, is what comes with them; on stsb both are new pairs of
-the training texts (near-texts, 8 and 4 of each). The strongest teacher of the movie reviews is mpnet-base, elsewhere
-the student's own.
+Raw text is the Brown corpus, for an epoch at 3e-4; more text, of the movie reviews, is what comes with them; on stsb
+both are new pairs of the training texts (near-texts, 8 and 4 of each). Film reviews are the packaged film-reviews and
+that further text, for two epochs at 2e-4. The strongest teacher of the movie reviews is mpnet-base, elsewhere the
+student's own.
 """
 
 
