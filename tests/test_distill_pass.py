@@ -154,6 +154,21 @@ def test_the_teacher_labels_text_without_labels(folder):
     assert any("word-swap" in note for note in notes), notes
 
 
+def test_a_teacher_that_does_not_count_is_not_asked(folder, monkeypatch):
+    faint, _ = distilled(folder, "faint", kd_weight=1e-30)
+
+    def asked(*_):
+        raise AssertionError("the teacher was asked")
+
+    monkeypatch.setattr("compress.distillation.teacher.Teacher.signals", asked)
+    alone, notes = distilled(folder, "alone", kd_weight=0)
+    assert same(alone, faint)
+    assert "no teacher was asked" in notes[0]
+    for options in ({"kd_weight": (0, 1)}, {"kd_weight": 0, "match": [{"objective": "hidden"}]}):
+        with pytest.raises(AssertionError, match="was asked"):
+            distilled(folder, "asked", **options)
+
+
 def test_several_teachers_speak_as_their_mean():
     one, other = [torch.tensor([1.0, 3.0])], [torch.tensor([4.0, 0.0])]
     # The second keeps its labels the other way round: (0, 4). ¾ (1, 3) + ¼ (0, 4).
@@ -258,6 +273,8 @@ def test_what_cannot_work_is_refused_before_anything_runs(folder):
     assert "[0, 3]: the teacher has layers 0 to 2" in checked(teacher=str(folder / "teacher"), match=wrong)
     assert "there is no file none.csv" in checked(teacher="none.csv")
     assert "unlabelled: there is no none.txt" in checked(student="teacher:1", unlabelled="none.txt")
+    for more in ({"unlabelled": "brown-pos"}, {"augment": [{"method": "word-swap"}]}):
+        assert "kd_weight is 0 with nothing matched" in checked(student="teacher:1", kd_weight=0, **more)
     assert "near-texts makes pairs" in checked(student="teacher:1", augment=[{"method": "near-texts"}])
     assert "nothing inside" in checked(teacher=file, match=[{"objective": "hidden"}])
     assert "cannot answer at every step" in checked(teacher=file, cache=False)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from compress.distillation.alignment import align_tokens
 from compress.distillation.inside import build_parts, signals_wanted
 from compress.distillation.objective import POSITIONS, DistillationObjective
-from compress.distillation.objectives.base import Inside
-from compress.distillation.schedule import Schedule
 from compress.distillation.teachers import Teachers
 from compress.distillation.transfer import TransferPart, examples_of
 from compress.processes import first_goes_first
@@ -21,25 +18,9 @@ from compress.training.trainer import train
 if TYPE_CHECKING:
     from compress.artifact import Artifact
     from compress.data import TextData
+    from compress.distillation.matching import Matching
     from compress.passes.base import Context
     from compress.training.config import TrainingPass
-
-
-@dataclass(frozen=True)
-class Matching:
-    """What a student is to match, and how much.
-
-    Attributes:
-        logits: by divergence or by squared error.
-        kd_weight: the teacher's share of the loss on the answer; the labels have the rest.
-        temperature: softens both distributions.
-        inside: objectives inside the models; they read the first teacher.
-    """
-
-    logits: Literal["kl", "mse"] = "kl"
-    kd_weight: Schedule = 0.5
-    temperature: Schedule = 2.0
-    inside: tuple[Inside, ...] = ()
 
 
 def distil(
@@ -71,6 +52,11 @@ def distil(
     student.model.to(context.device)  # type: ignore[arg-type]
     parts = [TransferPart(data.train, f"{data.fingerprint}/train"), *more]
     examples = examples_of(parts, student.tokenizer, task)
+    hard = label_objective(task, options, examples.labels)
+    dev = task.encode(data.validation, student.tokenizer)
+    if matching.labels_alone:
+        train(student, examples, dev, hard, options, context, title="distil")
+        return
     inside = signals_wanted(matching.inside, teachers, student)
     live = None
     with ExitStack() as stack:
@@ -84,11 +70,10 @@ def distil(
             examples.targets[POSITIONS] = align_tokens(parts, teachers.first.artifact, student)
         objective = DistillationObjective(
             task,
-            label_objective(task, options, examples.labels),
+            hard,
             matching.logits,
             matching.kd_weight,
             matching.temperature,
             build_parts(matching.inside, teachers, student, examples, live, context.seed),
         )
-        dev = task.encode(data.validation, student.tokenizer)
         train(student, examples, dev, objective, options, context, live, title="distil")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from compress.data.augmentation import AnyAugmentation
+from compress.distillation.matching import Matching
 from compress.distillation.objectives import Match
 from compress.distillation.schedule import Schedule, ends
 from compress.errors import CompressError
@@ -126,6 +127,11 @@ class Distill(TrainingPass):
                 "near-texts makes pairs, the task is over single texts",
                 "Take another method of augmentation, or more text by `unlabelled`.",
             )
+        if (self.unlabelled or self.augment) and self._matching.labels_alone:
+            plan.refuse(
+                "only the teacher can label this text, and kd_weight is 0 with nothing matched",
+                "Raise kd_weight, match something inside the models, or leave unlabelled and augment out.",
+            )
         for source in self.unlabelled:
             if looks_like_path(source) and not Path(source).expanduser().exists():
                 plan.refuse(f"unlabelled: there is no {source}", "Give a file, a folder or a data set.")
@@ -203,6 +209,10 @@ class Distill(TrainingPass):
         if teacher is not None and plan.config is not None:
             self._check_layers(layer_count_of(teacher), layer_count_of(plan.config))
 
+    @property
+    def _matching(self) -> Matching:
+        return Matching(self.logits, self.kd_weight, self.temperature, self.match)
+
     def model_names(self) -> tuple[str, ...]:
         """Return the students and teachers that are given by a model's name."""
         from compress.distillation.answers import RATINGS, is_answers_file
@@ -226,7 +236,7 @@ class Distill(TrainingPass):
     def apply(self, artifact: Artifact, context: Context) -> Artifact:
         """Return the trained student."""
         from compress.artifact import load
-        from compress.distillation.run import Matching, distil
+        from compress.distillation.run import distil
         from compress.distillation.student import make_student
         from compress.distillation.teachers import Teachers
 
@@ -239,8 +249,13 @@ class Distill(TrainingPass):
         teachers = Teachers(members, self._weights(members, context.data))
         student = artifact if self.student is None else make_student(self.student, artifact)
         data = context.data.aligned(student.task)
-        matching = Matching(self.logits, self.kd_weight, self.temperature, self.match)
-        distil(student, teachers, data, self._more_text(data, context), matching, self, context, self.cache)
+        more = self._more_text(data, context)
+        distil(student, teachers, data, more, self._matching, self, context, self.cache)
+        if self._matching.labels_alone:
+            context.notes.append(
+                "labels alone: kd_weight is 0 and nothing is matched, so no teacher was asked"
+            )
+            return student
         for name, weight in zip(names, teachers.weights, strict=True):
             who = name or artifact.manifest.source or "the model that came in"
             context.notes.append(f"teacher: {who}" + (f" ({weight:.0%})" if self.teachers else ""))
