@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from compress.hardware import fingerprint
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def machine_line() -> str:
@@ -23,3 +27,21 @@ def write_result(text: str, out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, encoding="utf-8")
     sys.stdout.write(text)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure, in inches, that is drawn without a screen."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_svg(figure: Figure, path: Path) -> None:
+    """Write an SVG that is the same for the same drawing."""
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.hashsalt": "compress"}):
+        figure.savefig(path, metadata={"Date": None})

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bench.distillation.cells import Cell, _cell
+from bench.distillation.plot import draw
 from bench.distillation.record import Record, difference_interval, measured, merged, read, write
 from bench.distillation.report import table
 from bench.distillation.rows import ROWS, SETTINGS
@@ -48,6 +49,23 @@ def test_the_table_has_a_line_a_row_with_its_difference():
 
 def record(row, scores, machine="old", student="3 layers", teacher_score=86.0):
     return Record("movie-reviews", "l6", student, row, scores, [1.0, 0.5, 1.5], teacher_score, machine)
+
+
+def test_the_picture_has_a_panel_for_each_group_with_a_difference(tmp_path):
+    alone = replace(record("labels", [84.0]), against_labels=None)
+    records = [alone, record("kd", [85.0, 86.0]), record("kd", [85.0], student="6 layers")]
+    draw(records, tmp_path / "all.svg")
+    drawn = (tmp_path / "all.svg").read_text()
+    draw(records, tmp_path / "again.svg")
+    assert (tmp_path / "again.svg").read_text() == drawn
+    assert [title in drawn for title in ("movie-reviews, 3 layers", "movie-reviews, 6 layers", "stsb")] == [
+        True,
+        True,
+        False,
+    ]
+    assert (drawn.count("2 seeds"), drawn.count("soft targets")) == (1, 2)
+    draw([alone], tmp_path / "none.svg")
+    assert not (tmp_path / "none.svg").exists()
 
 
 def test_a_run_changes_only_its_own_rows(tmp_path):

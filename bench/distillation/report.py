@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -11,19 +11,25 @@ from bench.distillation.record import Record
 from bench.distillation.rows import ROWS, SETTINGS
 
 
-def table(records: Sequence[Record]) -> list[str]:
-    """Return Markdown lines for all that was measured, groups and rows in the suite's order, and the machines."""
-    lines = []
+def grouped(records: Sequence[Record]) -> Iterator[tuple[str, str, list[Record]]]:
+    """Yield data, student and the rows that were measured of it, all in the suite's order."""
     for data, setting in SETTINGS.items():
-        for student, made in setting.students.items():
+        for student in setting.students:
             rows = {each.row: each for each in records if (each.data, each.student) == (data, student)}
             if rows:
-                by = setting.teachers[made.teacher].model
-                taught = f"taught by {by} ({_teacher_scores(rows, setting.metric)})"
-                lines += ["", f"## {data}, {student}, {taught}", ""]
-                lines.append(f"| row | {setting.metric} | spread | against labels alone (95%) | seeds |")
-                lines.append("|---|---|---|---|---|")
-                lines += [_line(rows[row], setting.metric) for row in ROWS if row in rows]
+                yield data, student, [rows[row] for row in ROWS if row in rows]
+
+
+def table(records: Sequence[Record]) -> list[str]:
+    """Return Markdown lines for all that was measured, and the machines."""
+    lines = []
+    for data, student, rows in grouped(records):
+        setting = SETTINGS[data]
+        by = setting.teachers[setting.students[student].teacher].model
+        lines += ["", f"## {data}, {student}, taught by {by} ({_teacher_scores(rows, setting.metric)})", ""]
+        lines.append(f"| row | {setting.metric} | spread | against labels alone (95%) | seeds |")
+        lines.append("|---|---|---|---|---|")
+        lines += [_line(row, setting.metric) for row in rows]
     return lines + _machines(records)
 
 
@@ -39,7 +45,7 @@ def _machines(records: Sequence[Record]) -> list[str]:
     for machine, groups in machines.items():
         named = []
         for group, here in groups.items():
-            titles = [f"“{ROWS[row].title.partition(':')[0]}”" for row in ROWS if row in here]
+            titles = [f"“{ROWS[row].name}”" for row in ROWS if row in here]
             named.append(group if len(here) == rows[group] else f"{group} ({', '.join(titles)})")
         lines += ["", f"{'; '.join(named)}: {machine}"]
     return lines
@@ -56,9 +62,9 @@ def _line(record: Record, metric: str) -> str:
     return f"| {ROWS[record.row].title} | {mean} | {spread} | {apart} | {len(scores)} |"
 
 
-def _teacher_scores(rows: dict[str, Record], metric: str) -> str:
+def _teacher_scores(rows: Sequence[Record], metric: str) -> str:
     """Return the teacher's score; all of them where it was fine-tuned on more than one machine."""
-    return ", ".join(dict.fromkeys(_shown(row.teacher_score, metric) for row in rows.values()))
+    return ", ".join(dict.fromkeys(_shown(row.teacher_score, metric) for row in rows))
 
 
 def _shown(value: float, metric: str, signed: bool = False) -> str:

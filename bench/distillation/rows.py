@@ -104,7 +104,7 @@ class Row:
     """One way to train a student.
 
     Attributes:
-        title: of the table's row.
+        title: of the table's row; what stands before a colon is its name in short.
         options: of `Distill`, other than those that all rows share.
         more: whether the setting's further text is read.
         ensemble: whether the setting's other teachers join.
@@ -123,6 +123,11 @@ class Row:
     epochs: float = 3
     raw: Literal["any", "kindred"] | None = None
     mixes: bool = False
+
+    @property
+    def name(self) -> str:
+        """Return the title in short."""
+        return self.title.partition(":")[0]
 
 
 HIDDEN = {"objective": "hidden", "layers": "uniform"}
@@ -149,7 +154,7 @@ ROWS = {
         raw="any",
     ),
     "mixes": Row(
-        "the same with phrases and mixes of the reviews, and the last hidden states",
+        "with phrases and mixes: all of that, two of each for every review, and the last hidden states",
         {"learning_rate": 2e-4, "match": [{"objective": "hidden", "layers": "last"}]},
         more=True,
         strongest=True,
@@ -157,7 +162,7 @@ ROWS = {
         mixes=True,
     ),
     "kindred": Row(
-        "the same with film reviews for raw text, the second training over one epoch at 1e-4",
+        "by way of film reviews: the same with them for raw text, the second training over one epoch at 1e-4",
         {"match": [{"objective": "hidden", "layers": "last"}]},
         more=True,
         strongest=True,

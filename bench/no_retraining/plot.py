@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.no_retraining.methods import DENSE, METHODS
 from bench.no_retraining.models import MODELS
+from bench.writing import new_figure, save_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,13 +25,8 @@ def draw(records: Sequence[dict[str, Any]], path: Path) -> None:
         records: of `bench.no_retraining.report.record`; failed and retrained ones are left out.
         path: the file.
     """
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     models = list(dict.fromkeys(record["model"] for record in records))
-    figure = Figure(figsize=(9, 3.3 * len(models)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(9, 3.3 * len(models))
     grid = figure.subplots(len(models), len(_KINDS), squeeze=False)
     for model, row in zip(models, grid, strict=True):
         own = [record for record in records if record["model"] == model and "accuracy" in record]
@@ -38,8 +34,7 @@ def draw(records: Sequence[dict[str, Any]], path: Path) -> None:
         for kind, axes in zip(_KINDS, row, strict=True):
             _panel(axes, kind, dense, [record for record in own if METHODS[record["method"]].kind == kind])
         row[0].set_ylabel(f"{MODELS[model].model}, {MODELS[model].data}\naccuracy, %")
-    with matplotlib.rc_context({"svg.hashsalt": "compress"}):
-        figure.savefig(path, metadata={"Date": None})
+    save_svg(figure, path)
 
 
 def _panel(axes: Axes, kind: str, dense: dict[str, Any], records: Sequence[dict[str, Any]]) -> None:
