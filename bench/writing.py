@@ -43,5 +43,5 @@ def save_svg(figure: Figure, path: Path) -> None:
     """Write an SVG that is the same for the same drawing."""
     import matplotlib
 
-    with matplotlib.rc_context({"svg.hashsalt": "compress"}):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "compress"}):
         figure.savefig(path, metadata={"Date": None})
