@@ -121,6 +121,17 @@ def test_rows_share_a_stage_on_raw_text_and_nothing_else(work):
     assert cells["all"][0][1].pass_.teacher.endswith("movie-reviews-mpnet")
 
 
+def test_a_row_that_adds_nothing_to_a_setting_is_left_out():
+    left_out = {data: {row for row in ROWS if not ROWS[row].differs(SETTINGS[data])} for data in SETTINGS}
+    no_mixes = {"mixes", "kindred"}
+    assert left_out == {
+        "movie-reviews": set(),
+        "stsb": no_mixes | {"mse"},
+        "reuters-r8": no_mixes | {"unlabelled", "ensemble"},
+        "brown-pos": no_mixes | {"unlabelled", "ensemble"},
+    }
+
+
 def test_a_cells_key_knows_the_objective_and_the_method(work):
     keys = {
         _cell("stsb", "3 layers", row, 0, work)[1].stem.rsplit("-", 1)[1]

@@ -57,7 +57,7 @@ def main() -> None:
             if student not in options.students:
                 continue
             for row in options.rows:
-                if ROWS[row].mixes and not SETTINGS[data].mixes:
+                if not ROWS[row].differs(SETTINGS[data]):
                     continue
                 for seed in options.seeds:
                     if options.finished and not finished(data, student, row, seed, work):

@@ -129,6 +129,17 @@ class Row:
         """Return the title in short."""
         return self.title.partition(":")[0]
 
+    def differs(self, setting: Setting) -> bool:
+        """Say whether a setting has what the row adds; numbers are compared by squared error in any case."""
+        wants = [
+            (self.mixes, setting.mixes),
+            (self.raw == "kindred", setting.kindred),
+            (self.more and not self.raw, setting.more),
+            (self.ensemble, len(setting.teachers) > 1),
+            (self.options.get("logits") == "mse", setting.metric != "spearman"),
+        ]
+        return all(bool(has) for wanted, has in wants if wanted)
+
 
 HIDDEN = {"objective": "hidden", "layers": "uniform"}
 RELATIONS = {"objective": "relations", "layers": "last"}
