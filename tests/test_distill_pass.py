@@ -376,8 +376,8 @@ def test_two_processes_learn_what_one_does_from_the_same_batches(folder):
     script.write_text(
         LAUNCHED.format(tests=tests, quick=quick, teacher=str(folder / "teacher"), data=str(data))
     )
-    # `accelerate launch` starts one process where there is no GPU; this is what it starts them with.
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    # Without `--multi_gpu` accelerate starts one process where there is no GPU. Port 0 is any free one.
+    launch = "-m accelerate.commands.launch --multi_gpu --num_processes 2 --main_process_port 0".split()
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     for name, command in (("one", []), ("two", launch)):
         done = subprocess.run(
