@@ -59,7 +59,7 @@ def test_a_student_that_agrees_with_its_teacher_has_no_soft_loss():
         "a shift is no answer"
     )
     assert binary_divergence(same, same, 2).item() == pytest.approx(0, abs=1e-7)
-    assert logit_error(same + 3, same).item() == pytest.approx(0, abs=1e-7)
+    assert logit_error(same + 3, same, centred=True).item() == pytest.approx(0, abs=1e-7)
 
 
 def test_yes_or_no_of_each_label_worked_by_hand():
@@ -76,7 +76,10 @@ def test_yes_or_no_of_each_label_worked_by_hand():
 
 def test_squared_error_of_logits_worked_by_hand():
     # Less their means the teacher's (3, 1) are (1, −1), the student's (0, 4) are (−2, 2): (9 + 9) / 2.
-    assert logit_error(torch.tensor([[0.0, 4.0]]), torch.tensor([[3.0, 1.0]])).item() == pytest.approx(9)
+    given, wanted = torch.tensor([[0.0, 4.0]]), torch.tensor([[3.0, 1.0]])
+    assert logit_error(given, wanted, centred=True).item() == pytest.approx(9)
+    # As they are: (9 + 9) / 2 too, and a shift of both, which sigmoids see, is not lost.
+    assert logit_error(given + 1, wanted, centred=False).item() == pytest.approx((4 + 16) / 2)
 
 
 def test_weight_zero_is_the_labels_alone():

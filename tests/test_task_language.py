@@ -45,18 +45,19 @@ def test_columns_of_words_and_tags_are_no_raw_text(tmp_path):
 
 def test_words_are_hidden_as_bert_hides_them():
     tokenizer = trained_tokenizer("bert")
-    texts = [" ".join(["the plot was dull and bright"] * 5)] * 400
+    words, generator = "the plot was dull and bright".split() * 5, np.random.default_rng(0)
+    texts = [" ".join(generator.permutation(words)) for _ in range(400)]
     task = TASK.model_copy(update={"max_length": 64})
     data = datasets.Dataset.from_dict({"text": texts})
     encoded = task.encode(data, tokenizer)
-    plain = tokenizer(texts[0], truncation=True, max_length=64)["input_ids"]
+    plain = np.array(tokenizer(texts, truncation=True, max_length=64)["input_ids"])
     ids = np.array([row["input_ids"] for row in encoded.inputs])
     labels = encoded.labels.values.reshape(ids.shape)
     hidden = labels != -100
-    assert (labels[hidden] == np.broadcast_to(plain, ids.shape)[hidden]).all()
-    assert (ids[~hidden] == np.broadcast_to(plain, ids.shape)[~hidden]).all()
+    assert (labels[hidden] == plain[hidden]).all()
+    assert (ids[~hidden] == plain[~hidden]).all()
     assert not hidden[:, [0, -1]].any()  # special tokens are never hidden
-    assert (hidden.sum(1) == round(0.15 * (len(plain) - 2))).all()
+    assert (hidden.sum(1) == round(0.15 * (plain.shape[1] - 2))).all()
     masked = (ids[hidden] == tokenizer.mask_token_id).mean()
     # at least 400 · 4 draws: a standard deviation of 0.01
     assert masked == pytest.approx(0.8, abs=0.05)
@@ -64,6 +65,15 @@ def test_words_are_hidden_as_bert_hides_them():
     assert not np.array_equal(hidden[0], hidden[1])
     again = task.encode(data, tokenizer)
     assert again.inputs == encoded.inputs
+
+
+def test_a_part_of_the_data_hides_what_the_whole_does():
+    # The teacher reads its text in parts, and the student all at once.
+    data = datasets.Dataset.from_dict({"text": SENTENCES})
+    tokenizer = trained_tokenizer("bert")
+    whole = TASK.encode(data, tokenizer).inputs
+    part = TASK.encode(data.select(range(3, len(SENTENCES))), tokenizer).inputs
+    assert [row["input_ids"] for row in part] == [row["input_ids"] for row in whole][3:]
 
 
 def test_scores_by_hand():

@@ -127,6 +127,20 @@ def test_embeddings_move_against_the_model_by_a_given_length_and_come_back():
     assert torch.equal(table, before)
 
 
+def test_moves_that_would_do_nothing_are_refused():
+    def refused(task=TASK, **options):
+        plan = ModelPlan(tiny_model("bert").config, task, tiny_data(), place="passes[0] (finetune)")
+        Finetune(**options).check_trainable(plan)
+        return "\n".join(plan.errors)
+
+    assert "they are frozen" in refused(adversarial=1, freeze=["embeddings"])
+    assert "they are frozen" in refused(adversarial=1, adapter={"method": "lora"})
+    assert "gradient of the whole batch" in refused(adversarial=1, accumulate=2)
+    assert "dropout is 0" in refused(r_drop=1, dropout=0)
+    assert "the task is embedding" in refused(Task(kind="embedding"), r_drop=1)
+    assert not refused(adversarial=1, r_drop=1, freeze=[0])
+
+
 def test_an_adversarial_step_adds_its_gradient(tmp_path):
     plain, _ = trained(tmp_path / "plain")
     moved, _ = trained(tmp_path / "moved", adversarial=1.0)
@@ -140,6 +154,11 @@ def test_r_drop_worked_by_hand():
     backwards = 0.5 * math.log(2 / 3) + 0.5 * math.log(2)
     assert symmetric_divergence(p, q).item() == pytest.approx((forwards + backwards) / 2, rel=1e-5)
     assert symmetric_divergence(torch.tensor([[1.0]]), torch.tensor([[3.0]])).item() == pytest.approx(4)
+    # A label with the logit log 3 is yes with ¾; two of them, of which one agrees, have half of it on average.
+    several = torch.tensor([[math.log(3), 1.0]]), torch.tensor([[0.0, 1.0]])
+    assert symmetric_divergence(*several, labels=True).item() == pytest.approx(
+        (forwards + backwards) / 4, rel=1e-5
+    )
     tokens = torch.stack([p, torch.full((1, 2), 9.0)], 1), torch.stack([q, torch.tensor([[9.0, 0.0]])], 1)
     mask = torch.tensor([[True, False]])
     assert symmetric_divergence(*tokens, mask).item() == pytest.approx((forwards + backwards) / 2, rel=1e-5)

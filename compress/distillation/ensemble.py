@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
+
+from compress.errors import InputError
+from compress.tasks.labels import match_labels
+
+if TYPE_CHECKING:
+    from compress.tasks import Task
 
 Order = list[int] | slice  # where a teacher keeps each of the student's labels; all of them as they come
 
@@ -44,6 +50,26 @@ class Ensemble:
         if examples[0].dim() == 1:
             return torch.stack(list(examples))
         return torch.nn.utils.rnn.pad_sequence(list(examples), batch_first=True)
+
+
+def order_of(teacher: Task, student: Task, who: str) -> Order:
+    """Return where a teacher keeps each of the student's labels.
+
+    Args:
+        teacher: what it answers.
+        student: what is to be answered.
+        who: the teacher, for messages.
+
+    Raises:
+        InputError: they have different tasks or labels.
+    """
+    if teacher.kind != student.kind:
+        raise InputError(
+            f"the teacher's task is {teacher.kind}, the student's {student.kind}",
+            place=who,
+            remedy="Give a teacher that was trained for the student's task.",
+        )
+    return match_labels(teacher.labels, student.labels, who) if student.labels else slice(None)
 
 
 def weights_of(scores: Sequence[float]) -> list[float]:

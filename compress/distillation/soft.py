@@ -30,7 +30,7 @@ def soft_loss(
 
     Args:
         task: says as what answers are compared, see `Kind.compared`.
-        kind: `mse` compares logits of classes by squared error.
+        kind: `mse` compares logits of classes or labels by squared error.
         answer: the student's, (B, L), or (B, T, L) for tokens.
         teacher: alike, by the student's tokens.
         labels: for tokens (B, T) class ids: where a row has any, its labelled tokens count, else all that are aligned.
@@ -54,7 +54,7 @@ def soft_loss(
         if not len(answer):
             return answer.sum()
     if kind == "mse" or compared == "numbers":
-        return logit_error(answer, teacher)
+        return logit_error(answer, teacher, centred=compared == "classes")
     if compared == "labels":
         return binary_divergence(answer, teacher, temperature)
     return soft_target_divergence(answer, teacher, temperature)

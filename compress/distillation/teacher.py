@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from compress.assets import cache_root
 from compress.display import progress, say
@@ -44,6 +45,14 @@ class Teacher:
     def answer(self) -> Signal:
         """What it says."""
         return answer_signal(self.artifact.task)
+
+    def broken(self, count: int) -> InputError:
+        """Return the error of so many answers that are not finite."""
+        return InputError(
+            f"the teacher answers NaN or infinity for {count} examples",
+            place=self.artifact.manifest.source or "teacher",
+            remedy="Its weights are broken; train it again or give another teacher.",
+        )
 
     def signals(self, part: TransferPart, wanted: Iterable[Signal] = ()) -> dict[Signal, Stored]:
         """Return what the teacher computes on a split, logits in its own label order.
@@ -81,14 +90,15 @@ class Teacher:
             for indices, batch in batches(encoded, self.artifact.tokenizer, _BATCH):
                 found = answer(batch)
                 if self.answer in found:
-                    broken += int((~torch.isfinite(found[self.answer])).flatten(1).any(-1).sum())
+                    broken += not_finite(found[self.answer])
                 for signal, writer in writers.items():
                     writer.write(indices, found[signal], batch["attention_mask"])
                 advance(len(indices))
             if broken:
-                raise InputError(
-                    f"the teacher answers NaN or infinity for {broken} examples",
-                    place=self.artifact.manifest.source or "teacher",
-                    remedy="Its weights are broken; train it again or give another teacher.",
-                )
+                raise self.broken(broken)
             np.save(lengths_file, lengths, allow_pickle=False)
+
+
+def not_finite(answer: Tensor) -> int:
+    """Return how many rows of (B, …) hold NaN or infinity."""
+    return int((~torch.isfinite(answer)).flatten(1).any(-1).sum())

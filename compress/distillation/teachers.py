@@ -12,15 +12,14 @@ from torch import Tensor
 
 from compress.distillation.alignment import to_front
 from compress.distillation.answers import Answers
-from compress.distillation.ensemble import Ensemble, Order, weights_of
+from compress.distillation.ensemble import Ensemble, Order, order_of, weights_of
 from compress.distillation.objective import ANSWER
 from compress.distillation.signals import Signal, answering
-from compress.distillation.teacher import Teacher
-from compress.distillation.transfer import TransferPart, joined, tokenized
+from compress.distillation.teacher import Teacher, not_finite
+from compress.distillation.transfer import TransferPart, joined, tokenized, vocabulary
 from compress.errors import InputError
 from compress.tasks.evaluate import evaluate
 from compress.tasks.inputs import pad
-from compress.tasks.labels import match_labels
 from compress.tasks.task import in_percent
 
 if TYPE_CHECKING:
@@ -121,6 +120,9 @@ class Teachers:
                     for ask, batch in zip(asked, batches, strict=True)
                 ]
                 said = [each.pop(model.answer) for each, model in zip(found, models, strict=True)]
+                for model, each in zip(models, said, strict=True):
+                    if count := not_finite(each):
+                        raise model.broken(count)
                 logits = [
                     w * each[..., order] for w, each, order in zip(self.weights, said, orders, strict=True)
                 ]
@@ -130,13 +132,26 @@ class Teachers:
             yield {TEACHER_INPUTS: _Inputs(inputs, [tokenizer for tokenizer, _ in readers])}, answer
 
     def _orders(self, task: Task) -> list[Order]:
-        """Return, for each teacher, where it keeps each of the student's labels."""
-        if not task.labels:
-            return [slice(None)] * len(self.members)
-        own = [
-            each.artifact.task.labels if isinstance(each, Teacher) else task.labels for each in self.members
-        ]
-        return [match_labels(labels, task.labels, "teacher") for labels in own]
+        """Return, for each teacher, where it keeps each of the student's labels.
+
+        Raises:
+            InputError: a teacher has another task, or its answers cannot be averaged with the others'.
+        """
+        own = [each.artifact.task if isinstance(each, Teacher) else task for each in self.members]
+        if len(own) > 1 and task.rules.compared == "cosines":
+            raise InputError(
+                "vectors of several teachers have no common directions, so there is no mean of them",
+                place="teachers",
+                remedy="Give one teacher.",
+            )
+        spelled = {vocabulary(each.artifact.tokenizer) for each in self.members if isinstance(each, Teacher)}
+        if task.per_token and len(spelled) > 1:
+            raise InputError(
+                f"the task is {task.kind}, and teachers with different tokenizers answer different tokens",
+                place="teachers",
+                remedy="Give teachers with one tokenizer, or one teacher.",
+            )
+        return [order_of(each, task, "teacher") for each in own]
 
 
 @dataclass(frozen=True)

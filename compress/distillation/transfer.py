@@ -60,10 +60,16 @@ def joined(columns: Sequence[Any]) -> Any:
     return columns[0] if len(columns) == 1 else Joined(columns, [len(column) for column in columns])
 
 
+def vocabulary(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return what stands for all that a tokenizer does with a text."""
+    return tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else repr(tokenizer)
+
+
 def tokenized(part: TransferPart, tokenizer: PreTrainedTokenizerBase, task: Task) -> TokenStore:
     """Return a part as a model reads it, from disk; whoever has the same tokenizer and length shares it."""
-    backend = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else repr(tokenizer)
-    key = hash_json([part.fingerprint, backend, tokenizer.model_input_names, task.model_dump(mode="json")])
+    key = hash_json(
+        [part.fingerprint, vocabulary(tokenizer), tokenizer.model_input_names, task.model_dump(mode="json")]
+    )
     return build_tokens(part.data, lambda chunk: task.encode(chunk, tokenizer).inputs, key[:32])
 
 

@@ -16,7 +16,6 @@ from compress.distillation.schedule import Schedule, ends
 from compress.errors import CompressError
 from compress.passes.base import Context, ModelPlan
 from compress.passes.finetune import task_of
-from compress.tasks.labels import match_labels
 from compress.training.config import TrainingPass
 
 if TYPE_CHECKING:
@@ -122,6 +121,15 @@ class Distill(TrainingPass):
                 f"{len(weights)} teacher_weights for {1 + len(self.teachers)} teachers",
                 "Give one number above 0 for each, the first teacher's first.",
             )
+        if (
+            self.logits == "mse"
+            and plan.task is not None
+            and plan.task.rules.compared in ("places", "cosines")
+        ):
+            plan.refuse(
+                f"`logits: mse` is for classes, labels and numbers, the task is {plan.task.kind}",
+                "Leave it out.",
+            )
         if plan.data is not None and not plan.data.pair and any(each.pairs_only for each in self.augment):
             plan.refuse(
                 "near-texts makes pairs, the task is over single texts",
@@ -147,6 +155,7 @@ class Distill(TrainingPass):
         from compress.architectures import layer_count_of
         from compress.artifact import read_config, read_manifest
         from compress.distillation.answers import RATINGS, is_answers_file
+        from compress.distillation.ensemble import order_of
         from compress.sources import resolve_model
 
         number = step_number(name)
@@ -176,7 +185,7 @@ class Distill(TrainingPass):
         if task is None:
             plan.refuse(f"{name} has no trained head", "Fine-tune it and give that folder.")
         elif plan.task is not None:
-            match_labels(task.labels, plan.task.labels, f"teacher {name}")
+            order_of(task, plan.task, f"teacher {name}")
 
     def _check_layers(self, teacher: int, student: int) -> None:
         """Refuse what is to be matched of layers that are not there."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,8 +29,8 @@ class Language(Kind):
     """One word of the vocabulary for each hidden token.
 
     Of every text 15% of the tokens are chosen, of which 80% become the mask, 10% another token at random and 10%
-    stay (Devlin et al. 2019, section 3.1). What is chosen depends on the text's place in the data alone, so that
-    a run that is taken up again, and every model with the same tokenizer, sees the same.
+    stay (Devlin et al. 2019, section 3.1). What is chosen depends on the text's tokens alone, so that a run that
+    is taken up again, and every model with the same tokenizer, sees the same, whatever part of the data it reads.
     """
 
     auto_class = "AutoModelForMaskedLM"
@@ -55,10 +56,7 @@ class Language(Kind):
             )
         inputs = encode_text(data, tokenizer, self.task)
         special = np.array(sorted(tokenizer.all_special_ids))
-        labels = [
-            _hide(row, number, special, tokenizer.mask_token_id, len(tokenizer))
-            for number, row in enumerate(inputs)
-        ]
+        labels = [_hide(row, special, tokenizer.mask_token_id, len(tokenizer)) for row in inputs]
         targets = Ragged.of(labels)
         return Encoded(inputs, targets, targets)
 
@@ -103,11 +101,11 @@ class Language(Kind):
 
 
 def _hide(
-    row: dict[str, list[int]], number: int, special: NDArray[np.int64], mask: int, vocabulary: int
+    row: dict[str, list[int]], special: NDArray[np.int64], mask: int, vocabulary: int
 ) -> NDArray[np.int64]:
     """Hide tokens of an input, in place; return their ids, -100 for all others."""
-    generator = np.random.default_rng((SEED, number))
     ids = np.array(row["input_ids"], np.int64)
+    generator = np.random.default_rng((SEED, zlib.crc32(ids.tobytes())))
     ordinary = np.flatnonzero(~np.isin(ids, special))
     labels = np.full(len(ids), IGNORED, np.int64)
     if len(ordinary):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def perturbed_embeddings(model: PreTrainedModel, size: float) -> Iterator[None]:
     """Move the token embeddings for a while by `size` · g / ‖g‖ (Miyato, Dai, Goodfellow 2017, equation 6).
 
-    g is their gradient. Rows without a gradient stay. Nothing happens where the embeddings are frozen.
+    g is their gradient. Rows without a gradient stay.
 
     Args:
         model: after a backward pass.

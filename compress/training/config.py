@@ -83,6 +83,7 @@ class TrainingPass(Pass):
                 f"label_smoothing and class_balance are for classes, the task is {plan.task.kind}",
                 "Leave them out.",
             )
+        self._check_moves(plan)
         if self.adapter is not None:
             from compress.training.adapters import peft_config
 
@@ -95,3 +96,22 @@ class TrainingPass(Pass):
                 plan.refuse(f"{package} is not installed", f"Install it: pip install {package}.")
         if plan.data is None:
             plan.refuse("training needs data", "Add `data:` to the recipe or --data to the command.")
+
+    def _check_moves(self, plan: ModelPlan) -> None:
+        """Refuse adversarial steps and second passes that would do nothing, or something else."""
+        if self.adversarial and (self.adapter is not None or "embeddings" in self.freeze):
+            plan.refuse(
+                "adversarial moves the embeddings by their gradient, and they are frozen",
+                "Leave out adversarial, or the adapter and `freeze: [embeddings]`.",
+            )
+        if self.adversarial and self.accumulate > 1:
+            plan.refuse(
+                "adversarial needs the gradient of the whole batch, and accumulate parts it",
+                "Leave one of them out, or make batch_size smaller.",
+            )
+        if self.r_drop and self.dropout == 0:
+            plan.refuse("r_drop compares two passes with other dropout, and dropout is 0", "Raise dropout.")
+        if self.r_drop and plan.task is not None and plan.task.rules.compared in ("places", "cosines"):
+            plan.refuse(
+                f"r_drop compares classes, labels or numbers, the task is {plan.task.kind}", "Leave it out."
+            )

@@ -96,7 +96,9 @@ class ObjectiveTrainer(Trainer):
         if self.options.r_drop:
             again, other, _ = once()
             mask = inputs["attention_mask"].bool() if self.task.per_token else None
-            loss = (loss + again) / 2 + self.options.r_drop * symmetric_divergence(answer, other, mask)
+            labels_apart = self.task.rules.compared == "labels"
+            difference = symmetric_divergence(answer, other, mask, labels_apart)
+            loss = (loss + again) / 2 + self.options.r_drop * difference
         return (loss, outputs) if return_outputs else loss
 
     def training_step(

@@ -39,17 +39,17 @@ def binary_divergence(logits: Tensor, teacher_logits: Tensor, temperature: float
     return temperature * temperature * (cross - entropy)
 
 
-def logit_error(logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    """Return the mean squared error of logits, each row less its mean (Ba & Caruana 2014, section 2.2).
-
-    A softmax does not see the mean of a row; where there is one number, as in regression, it stays.
+def logit_error(logits: Tensor, teacher_logits: Tensor, centred: bool) -> Tensor:
+    """Return the mean squared error of logits (Ba & Caruana 2014, section 2.2).
 
     Args:
         logits: the student's, (N, L) float32.
         teacher_logits: (N, L) float32; no gradient reaches them.
+        centred: whether the mean of each row is left aside, which a softmax over classes does not see; single numbers
+            and the sigmoids of labels do.
     """
     wanted = teacher_logits.detach()
-    if logits.shape[-1] > 1:
+    if centred:
         logits, wanted = logits - logits.mean(-1, keepdim=True), wanted - wanted.mean(-1, keepdim=True)
     return nn.functional.mse_loss(logits, wanted)
 
