@@ -1,16 +1,21 @@
 """Teachers that cannot teach: other tasks, answers that are not finite, answers that have no mean."""
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import datasets
+import numpy as np
 import pytest
 import torch
 from tiny_data import tiny_data
 from tiny_models import WORDS, tiny_artifact, tiny_model, tiny_tokenizer
 
 from compress.artifact import save
+from compress.distillation.answers import read_answers
 from compress.distillation.ensemble import order_of
 from compress.distillation.soft import soft_loss
+from compress.distillation.student import make_student
 from compress.distillation.teacher import Teacher
 from compress.distillation.teachers import TEACHER_INPUTS, Teachers
 from compress.distillation.transfer import TransferPart
@@ -86,3 +91,55 @@ def test_squared_error_is_refused_where_answers_are_no_logits_of_classes(kind):
     plan = ModelPlan(tiny_model("bert").config, Task(kind=kind), tiny_data(), place="passes[0]")
     Distill(student="teacher:1", logits="mse").check(plan)
     assert any(f"the task is {kind}" in error for error in plan.errors)
+
+
+LABELS = Task(kind="multilabel", labels=("a", "b"))
+
+
+def test_probabilities_of_labels_that_may_hold_together_are_each_a_yes_or_no(tmp_path):
+    (tmp_path / "answers.csv").write_text("text,a,b\ngood,0.95,0.9\nbad,0.3,0.7\n")
+    answers = read_answers(tmp_path / "answers.csv", LABELS)
+    said = 1 / (1 + np.exp(-answers.values))
+    np.testing.assert_allclose(said, [[0.95, 0.9], [0.3, 0.7]], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("good,1,0\nbad,x,1\n", r"1 rows have .*line 3"),
+        ("good,0.9,0.1\nbad,0.5,0.4\n", r"1 rows of probabilities do not add up to 1 \(line 3\)"),
+        ("good,0.9,0.1\ngood,0.2,0.8\n", r"two different answers \(lines? 2"),
+    ],
+)
+def test_files_of_answers_that_contradict_themselves_are_refused(rows, message, tmp_path):
+    (tmp_path / "answers.csv").write_text("text,negative,positive\n" + rows)
+    with pytest.raises(InputError, match=message):
+        read_answers(tmp_path / "answers.csv", CLASSES)
+
+
+def test_a_damaged_cache_is_refused_by_name(teacher):
+    part = TransferPart(datasets.Dataset.from_dict({"text": WORDS[:3]}), "d")
+    teacher.signals(part)
+    (file,) = (file for file in cached_files() if file.name.startswith("answer"))
+    file.write_bytes(file.read_bytes()[:-4])
+    with pytest.raises(InputError, match=r"damaged.*Remove this file"):
+        teacher.signals(part)
+    file.unlink()
+    teacher.signals(part)
+
+
+def test_another_teacher_has_a_cache_of_its_own(teacher):
+    part = TransferPart(datasets.Dataset.from_dict({"text": WORDS[:3]}), "d")
+    teacher.signals(part)
+    replace(teacher, content="b").signals(part)
+    assert len([file for file in cached_files() if file.name.startswith("answer")]) == 2
+
+
+def cached_files():
+    return list(Path(os.environ["COMPRESS_CACHE"]).rglob("*.npy"))
+
+
+@pytest.mark.parametrize("size", ["vocab_size", "max_position_embeddings"])
+def test_a_new_student_has_room_for_what_it_reads(size):
+    with pytest.raises(InputError, match=f"{size} is 3"):
+        make_student(f"new:{size}=3", tiny_artifact(tiny_model("bert")))

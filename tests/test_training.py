@@ -14,7 +14,7 @@ from compress.passes.base import Context, ModelPlan
 from compress.passes.distill import Distill
 from compress.passes.finetune import Finetune
 from compress.tasks import Task
-from compress.training.adapters import Adapter, adapted, peft_config
+from compress.training.adapters import MERGING, Adapter, adapted, peft_config
 from compress.training.adversarial import perturbed_embeddings
 from compress.training.objective import label_objective
 from compress.training.parameters import depth_of_parameters, frozen, parameter_groups
@@ -51,19 +51,38 @@ def test_an_adapter_is_merged_and_leaves_an_ordinary_model(method, tmp_path):
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
-def test_merging_an_adapter_changes_no_answer():
+# What the methods need to fit a model of 32 by 64 weights.
+SMALL = {
+    "c3a": {"block_size": 2},
+    "fourierft": {"n_frequency": 50},
+    "miss": {"r": 2},
+    "psoft": {"r": 2},
+    "road": {"group_size": 2},
+    "shira": {"r": 1},
+    "waveft": {"n_frequency": 50},
+}
+
+
+@pytest.mark.parametrize("method", MERGING)
+def test_merging_an_adapter_changes_no_answer(method):
     model = tiny_model("bert")
-    with adapted(model, Adapter(method="lora", r=4)):
+    own, before = set(model.state_dict()), logits(model)
+    with adapted(model, Adapter(method=method, **SMALL.get(method, {}))):
+        generator = torch.Generator().manual_seed(0)
         for name, parameter in model.named_parameters():
-            if "lora" in name:
-                parameter.data.normal_(0, 0.1)
+            if parameter.requires_grad and name not in own and "base_layer" not in name:
+                parameter.data.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
         during = logits(model)
-    assert torch.allclose(logits(model), during, atol=1e-5)
+    assert torch.allclose(logits(model), during, rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(during, before, rtol=1e-3, atol=2e-3)
+    assert set(model.state_dict()) == own
 
 
 def test_adapters_that_do_not_merge_or_do_not_exist_are_refused():
     with pytest.raises(InputError, match="prefix_tuning cannot be merged into the weights.*lora"):
         peft_config(Adapter(method="prefix_tuning", num_virtual_tokens=4))
+    with pytest.raises(InputError, match="vera cannot be merged into the weights"):
+        peft_config(Adapter(method="vera"))
     with pytest.raises(InputError, match="peft has no method 'lorra'"):
         peft_config(Adapter(method="lorra"))
     with pytest.raises(InputError, match="lora has no option rank. Its options"):

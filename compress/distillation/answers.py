@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 RATINGS = "ratings"
 SCORE = "score"
+_SUM = 1e-2  # by how much probabilities may miss 1, which rounding does
 _FLOOR = 1e-4  # the least probability that is taken at its word
 
 
@@ -84,10 +85,12 @@ def read_answers(path: Path, task: Task) -> Answers:
     """Read a csv, tsv, jsonl or parquet file of a teacher's answers.
 
     It has the column `text` (and `text_pair`), and one column for each class, named like it, of logits or of
-    probabilities (where every row adds up to 1); for regression the one column `score`.
+    probabilities (classes add up to 1 in every row, labels that may hold together need not); for regression the one
+    column `score`.
 
     Raises:
-        InputError: a column is missing, or a value is no finite number.
+        InputError: a column is missing, a value is no finite number, probabilities do not add up to 1, or a text has
+            two answers.
     """
     table = read_file(path)
     names = [name for name in table.columns if name not in ("text", "text_pair")]
@@ -97,10 +100,7 @@ def read_answers(path: Path, task: Task) -> Answers:
     else:
         table.column(SCORE)
         wanted = [SCORE]
-    try:
-        values = np.array([[float(v) for v in table.column(name)] for name in wanted], np.float64).T
-    except (TypeError, ValueError):
-        values = np.full((table.rows, len(wanted)), np.nan)
+    values = np.array([[_number(v) for v in table.column(name)] for name in wanted], np.float64).T
     wrong = np.flatnonzero(~np.isfinite(values).all(-1))
     if len(wrong):
         raise InputError(
@@ -110,7 +110,31 @@ def read_answers(path: Path, task: Task) -> Answers:
         )
     columns = [list(table.column(n)) for n in ("text", "text_pair") if n in table.columns]
     keys = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
-    return Answers(str(path), as_logits(values), {key: row for row, key in enumerate(keys)})
+    apart = task.rules.compared == "labels"
+    if task.labels and not apart and ((values >= 0) & (values <= 1)).all():
+        wrong = np.flatnonzero(~np.isclose(values.sum(-1), 1, atol=_SUM))
+        if len(wrong):
+            raise InputError(
+                f"{len(wrong)} rows of probabilities do not add up to 1 ({table.where(wrong.tolist())})",
+                place=str(path),
+                remedy="Give the probability of every class, or logits.",
+            )
+    rows: dict[Hashable, int] = {}
+    for row, key in enumerate(keys):
+        if not np.array_equal(values[rows.setdefault(key, row)], values[row]):
+            raise InputError(
+                f"a text has two different answers ({table.where([rows[key], row])})",
+                place=str(path),
+                remedy="Keep one of them.",
+            )
+    return Answers(str(path), as_logits(values, apart), rows)
+
+
+def _number(value: object) -> float:
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return np.nan
 
 
 def ratings(data: str, task: Task) -> Answers:
@@ -140,10 +164,18 @@ def ratings(data: str, task: Task) -> Answers:
     )
 
 
-def as_logits(values: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return logits (rows, L) float32 of logits, or of probabilities: rows of numbers in [0, 1] that add up to 1."""
-    sums = values.sum(-1)
-    if values.shape[-1] > 1 and (values >= 0).all() and np.allclose(sums, 1, atol=1e-2):
+def as_logits(values: NDArray[np.float64], apart: bool = False) -> NDArray[np.float32]:
+    """Return logits (rows, L) float32 of logits, or of probabilities: numbers in [0, 1].
+
+    Args:
+        values: (rows, L); probabilities of classes add up to 1 in every row.
+        apart: whether each label is a yes or no of its own.
+    """
+    within = bool((values >= 0).all() and (values <= 1).all())
+    if apart and within:
+        sure = np.clip(values, _FLOOR, 1 - _FLOOR)
+        values = np.log(sure) - np.log1p(-sure)
+    elif not apart and values.shape[-1] > 1 and within and np.allclose(values.sum(-1), 1, atol=_SUM):
         values = np.log(np.clip(values, _FLOOR, None))
     return values.astype(np.float32)
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from compress.distillation.signals import Signal
-from compress.errors import CompressError
+from compress.errors import CompressError, InputError, first_line
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,19 @@ class Stored:
 
 
 def open_stored(path: Path, lengths: NDArray[np.int64], signal: Signal) -> Stored:
-    """Map a file that `writing` made."""
-    return Stored(np.load(path, mmap_mode="r", allow_pickle=False), lengths, signal.rows)
+    """Map a file that `writing` made.
+
+    Raises:
+        InputError: it was damaged since.
+    """
+    try:
+        return Stored(np.load(path, mmap_mode="r", allow_pickle=False), lengths, signal.rows)
+    except (ValueError, EOFError) as error:
+        raise InputError(
+            f"the teacher's cached answers are damaged ({first_line(error)})",
+            place=str(path),
+            remedy="Remove this file; they are computed again.",
+        ) from error
 
 
 class Writer:

@@ -101,6 +101,7 @@ def make_student(student: str, teacher: Artifact) -> Artifact:
 
     config = new_config(student, teacher.model.config)
     if config is not None:
+        _require_room(config, teacher)
         try:
             return teacher.evolve(model=type(teacher.model)(config).eval(), attachments={})
         except ValueError as error:
@@ -113,3 +114,19 @@ def make_student(student: str, teacher: Artifact) -> Artifact:
     model = copy.deepcopy(teacher.model)
     keep_layers(model, chosen_layers(wanted, model.config.num_hidden_layers))
     return teacher.evolve(model=model, attachments={})
+
+
+def _require_room(config: PretrainedConfig, teacher: Artifact) -> None:
+    """Refuse embeddings with fewer rows than the teacher's tokenizer, and positions fewer than the task's."""
+    needed = {
+        "vocab_size": len(teacher.tokenizer),
+        "max_position_embeddings": teacher.task.max_length,
+    }
+    for name, least in needed.items():
+        given, least = getattr(config, name, None), min(least, getattr(teacher.model.config, name, least))
+        if isinstance(given, int) and given < least:
+            raise InputError(
+                f"{name} is {given}, and the student reads the teacher's tokens, which need {least:,}",
+                place="student",
+                remedy=f"Leave {name} out, or give {least:,} or more.",
+            )
