@@ -11,6 +11,7 @@ import datasets
 import pytest
 import torch
 from tiny_data import tiny_data
+from tiny_distillation import QUICK, distance, distilled
 from tiny_models import WORDS, tiny_artifact, tiny_model, tiny_tokenizer
 
 from compress.artifact import save
@@ -24,7 +25,6 @@ from compress.passes.distill import Distill
 from compress.tasks import Task
 
 TASK = Task(kind="classification", labels=("negative", "positive"))
-QUICK = {"epochs": 1, "bf16": False, "dropout": 0, "batch_size": 8, "learning_rate": 1e-3}
 EVERYTHING = [
     {"objective": "hidden"},
     {"objective": "embedding"},
@@ -42,25 +42,8 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def distilled(folder, name="work", data=None, model=None, device="cpu", **options):
-    """Run the pass on the teacher, or on `model` with a teacher of its own; return the student's weights and notes."""
-    artifact = tiny_artifact(model or tiny_model("bert"))
-    context = Context(
-        seed=0, workdir=folder / name, data=data or tiny_data(), input_folder=folder / "teacher"
-    )
-    torch.manual_seed(0)
-    if "teacher" not in options:
-        options.setdefault("student", "teacher:1")
-    student = Distill(**(QUICK | options)).apply(artifact, context)
-    return student.model.to("cpu").state_dict(), context.notes
-
-
 def same(one, other):
     return all(torch.equal(value, other[name]) for name, value in one.items())
-
-
-def distance(one, other):
-    return sum((value - other[name]).abs().mean() for name, value in one.items()) / len(one)
 
 
 def test_each_objective_changes_what_is_learned_and_leaves_nothing_behind(folder):
@@ -349,51 +332,3 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(folder):
     assert 0 < int(again.stdout.splitlines()[-1]) < 24, "it went on, it did not begin again"
     resumed = load_file(out)
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
-
-
-LAUNCHED = """
-import sys
-sys.path.insert(0, {tests!r})
-from pathlib import Path
-from compress import api
-from compress.passes.catalog import Distill
-from compress.pipeline import Step
-from compress.processes import count
-options = dict(student="teacher:1", match=[{{"objective": "hidden", "layers": [[2, 0]]}}], **{quick!r})
-api.apply([Step(Distill(**options), Path(sys.argv[1]))], {teacher!r}, {data!r})
-print("processes", count())
-"""
-
-
-def test_two_processes_learn_what_one_does_from_the_same_batches(folder):
-    from safetensors.torch import load_file
-    from tiny_data import write_reviews
-
-    data = write_reviews(folder / "reviews.csv")
-    script = folder / "distil.py"
-    quick = QUICK | {"epochs": 2, "warmup": 0}
-    tests = str(Path(__file__).parent)
-    script.write_text(
-        LAUNCHED.format(tests=tests, quick=quick, teacher=str(folder / "teacher"), data=str(data))
-    )
-    # Without `--multi_gpu` accelerate starts one process where there is no GPU. Port 0 is any free one.
-    launch = "-m accelerate.commands.launch --multi_gpu --num_processes 2 --main_process_port 0".split()
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    for name, command in (("one", []), ("two", launch)):
-        done = subprocess.run(
-            [sys.executable, *command, str(script), str(folder / name)],
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-        assert f"processes {1 if name == 'one' else 2}" in done.stdout
-    one, two = (load_file(folder / name / "model.safetensors") for name in ("one", "two"))
-    before = {
-        name: value
-        for name, value in load_file(folder / "teacher" / "model.safetensors").items()
-        if name in one
-    }
-    moved = {name: one[name] for name in before if "layer" not in name}
-    assert distance(moved, before) > 1e-4
-    assert distance(one, two) < 0.02 * distance(moved, before)

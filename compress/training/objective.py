@@ -12,13 +12,24 @@ from torch import Tensor, nn
 
 from compress.data.balance import class_weights
 from compress.tasks import Task
-from compress.tasks.kind import Labels, class_loss
+from compress.tasks.kind import IGNORED, Labels, class_loss
 from compress.tasks.ragged import Ragged
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from compress.training.config import TrainingPass
+
+
+LABELS_SHARE = (
+    "labels_share"  # among the targets: labels of this part of a step, as a share of a part's on average
+)
+
+
+def labelled(labels: Tensor) -> int:
+    """Return how many of a batch's labels are known."""
+    known = ~labels.isnan() if labels.is_floating_point() else labels != IGNORED
+    return int(known.sum())
 
 
 class Objective(nn.Module, ABC):
@@ -75,7 +86,11 @@ class TaskObjective(Objective):
     def forward(
         self, answer: Tensor, labels: Tensor, targets: Mapping[str, Any] | None = None, progress: float = 0
     ) -> Tensor:
-        """Return the scalar loss; 0 where nothing has a label."""
+        """Return the scalar loss; 0 where nothing has a label.
+
+        It is a mean over labels, so that parts of a step count by how many labels they have.
+        """
+        share: float = (targets or {}).get(LABELS_SHARE, 1.0)
         if self.label_smoothing or self.class_weights is not None:
-            return class_loss(answer, labels, self.label_smoothing, self.class_weights)
-        return self.task.loss(answer, labels)
+            return share * class_loss(answer, labels, self.label_smoothing, self.class_weights)
+        return share * self.task.loss(answer, labels)

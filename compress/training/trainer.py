@@ -31,7 +31,7 @@ from compress.training.adapters import adapted
 from compress.training.adversarial import perturbed_embeddings
 from compress.training.config import TrainingPass
 from compress.training.examples import Collator, Examples
-from compress.training.objective import Objective
+from compress.training.objective import LABELS_SHARE, Objective, labelled
 from compress.training.parameters import frozen, parameter_groups
 from compress.training.r_drop import symmetric_divergence
 from compress.training.sampling import LengthBuckets
@@ -74,6 +74,19 @@ class ObjectiveTrainer(Trainer):
         super().__init__(**arguments)
         self.objective.to(self.args.device)
         self.model_accepts_loss_kwargs = False  # our loss is a mean over the batch, not over labels
+        self._labels_of_a_part = 0.0
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Tensor | int | None]:
+        """Read a step's parts; where it has several, here or in other processes, count the labels of one on average."""
+        parts, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        together = len(parts) * count()
+        if together > 1:
+            # In float32, which every way for processes to talk can add up.
+            here = torch.tensor(float(sum(labelled(part["labels"]) for part in parts)), device=device)
+            self._labels_of_a_part = float(self.accelerator.reduce(here, "sum")) / together
+        return parts, items
 
     def compute_loss(
         self,
@@ -85,6 +98,8 @@ class ObjectiveTrainer(Trainer):
         """Return the loss, with the model's outputs where asked."""
         inputs = dict(inputs)
         labels, targets = inputs.pop("labels"), inputs.pop("targets")
+        if self._labels_of_a_part:
+            targets = {**targets, LABELS_SHARE: labelled(labels) / self._labels_of_a_part}
         done = self.state.global_step / max(self.state.max_steps, 1)
 
         def once() -> tuple[Tensor, Tensor, Any]:
