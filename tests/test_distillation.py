@@ -15,6 +15,7 @@ from compress.distillation.objectives.soft_targets import (
     soft_target_divergence,
 )
 from compress.distillation.signals import Signal, answering, record
+from compress.distillation.soft import soft_loss
 from compress.distillation.student import chosen_layers, layers_wanted, make_student
 from compress.distillation.transfer import TransferPart
 from compress.errors import InputError
@@ -80,6 +81,39 @@ def test_squared_error_of_logits_worked_by_hand():
     assert logit_error(given, wanted, centred=True).item() == pytest.approx(9)
     # As they are: (9 + 9) / 2 too, and a shift of both, which sigmoids see, is not lost.
     assert logit_error(given + 1, wanted, centred=False).item() == pytest.approx((4 + 16) / 2)
+
+
+# KL of (¾, ¼) from (½, ½).
+EXPECTED = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+
+
+def test_soft_targets_of_words_worked_by_hand():
+    task = Task(kind="tokens", labels=("a", "b"))
+    sure, unsure, wrong = [math.log(3), 0.0], [0.0, 0.0], [9.0, -9.0]
+    teacher = torch.tensor([[sure, wrong, wrong, unsure]])
+    student = torch.zeros(1, 4, 2)
+    aligned = torch.tensor([[True, True, False, True]])
+    # Of a row with labels the labelled tokens count that the teacher has too: the first and the last.
+    labels = torch.tensor([[1, -100, 0, 1]])
+    loss = soft_loss(task, "kl", student, teacher, labels, aligned, 1)
+    assert loss.item() == pytest.approx((EXPECTED + 0) / 2, rel=1e-5)
+    # Of a row without any, all that the teacher has.
+    unlabelled = torch.full((1, 4), -100)
+    teacher[0, 1] = torch.tensor(sure)
+    loss = soft_loss(task, "kl", student, teacher, unlabelled, aligned, 1)
+    assert loss.item() == pytest.approx((2 * EXPECTED + 0) / 3, rel=1e-5)
+    loss = soft_loss(task, "kl", student, teacher, unlabelled, torch.zeros(1, 4, dtype=torch.bool), 1)
+    assert loss.item() == 0
+
+
+def test_soft_targets_of_places_worked_by_hand():
+    task = Task(kind="questions")
+    # Of three tokens two can be compared. The start is the first with ¾, the end either with ½; the student: ½ each.
+    teacher = torch.tensor([[[math.log(3), 2.0], [0.0, 2.0], [50.0, 50.0]]])
+    student = torch.tensor([[[1.0, 5.0], [1.0, 5.0], [-7.0, 70.0]]])
+    aligned = torch.tensor([[True, True, False]])
+    loss = soft_loss(task, "kl", student, teacher, torch.zeros(1, 2, dtype=torch.long), aligned, 1)
+    assert loss.item() == pytest.approx((EXPECTED + 0) / 2, rel=1e-4)
 
 
 def test_weight_zero_is_the_labels_alone():
