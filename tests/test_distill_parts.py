@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from tiny_distillation import QUICK, distance, distilled
 from tiny_models import tiny_artifact, tiny_model
 
 from compress.artifact import save
+from compress.training.trainer import ObjectiveTrainer
 
 
 @pytest.fixture
@@ -35,6 +37,19 @@ def test_parts_count_by_how_many_labels_they_have(folder):
     whole, _ = distilled(folder, "whole", unlabelled=more)
     parts, _ = distilled(folder, "parts", unlabelled=more, accumulate=4)
     assert distance(whole, parts) < 0.01 * distance(whole, before)
+
+
+def test_a_last_step_of_one_part_is_not_weighed_by_the_step_before():
+    from accelerate import Accelerator
+
+    trainer = object.__new__(ObjectiveTrainer)
+    trainer.model_accepts_loss_kwargs, trainer.compute_loss_func = False, None
+    trainer.accelerator = Accelerator(cpu=True)
+    parts = iter({"labels": torch.tensor(labels)} for labels in ([1, -100], [0, 1], [-100, 0]))
+    trainer.get_batch_samples(parts, 2, torch.device("cpu"))
+    assert trainer._labels_of_a_part == 1.5
+    trainer.get_batch_samples(parts, 1, torch.device("cpu"))
+    assert trainer._labels_of_a_part == 0
 
 
 LAUNCHED = """

@@ -175,7 +175,7 @@ def as_logits(values: NDArray[np.float64], apart: bool = False) -> NDArray[np.fl
     if apart and within:
         sure = np.clip(values, _FLOOR, 1 - _FLOOR)
         values = np.log(sure) - np.log1p(-sure)
-    elif not apart and values.shape[-1] > 1 and within and np.allclose(values.sum(-1), 1, atol=_SUM):
+    elif values.shape[-1] > 1 and within:
         values = np.log(np.clip(values, _FLOOR, None))
     return values.astype(np.float32)
 

@@ -71,6 +71,7 @@ class Teachers:
         Raises:
             InputError: an answer is broken or missing, or labels differ.
         """
+        orders = self._orders(task)  # what cannot teach is refused before anything is computed
         answers: list[Any] = []
         columns: dict[str, Any] = {}
         for member in self.members:
@@ -81,7 +82,7 @@ class Teachers:
             found = [member.signals(part, wanted) for part in parts]
             answers.append(joined([each[member.answer] for each in found]))
             columns |= {str(signal): joined([each[signal] for each in found]) for signal in wanted}
-        return columns | {ANSWER: Ensemble(answers, self._orders(task), self.weights)}
+        return columns | {ANSWER: Ensemble(answers, orders, self.weights)}
 
     @contextmanager
     def live(

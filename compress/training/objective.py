@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from compress.training.config import TrainingPass
 
 
-LABELS_SHARE = (
-    "labels_share"  # among the targets: labels of this part of a step, as a share of a part's on average
-)
+# Among the targets: how many labels this part of a step has, as a share of what a part has on average.
+LABELS_SHARE = "labels_share"
 
 
 def labelled(labels: Tensor) -> int:

@@ -82,6 +82,7 @@ class ObjectiveTrainer(Trainer):
         """Read a step's parts; where it has several, here or in other processes, count the labels of one on average."""
         parts, items = super().get_batch_samples(epoch_iterator, num_batches, device)
         together = len(parts) * count()
+        self._labels_of_a_part = 0.0
         if together > 1:
             # In float32, which every way for processes to talk can add up.
             here = torch.tensor(float(sum(labelled(part["labels"]) for part in parts)), device=device)
