@@ -6,11 +6,13 @@ import datasets
 import pytest
 import torch
 from tiny_models import tiny_tokenizer
+from tiny_tokenizers import trained_tokenizer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from compress.distillation.alignment import NOWHERE, align_tokens, take, to_front
-from compress.distillation.transfer import TransferPart
+from compress.distillation.alignment import align_tokens, take, take_answers, to_front
+from compress.distillation.counterparts import BEGINS, ENDS, NOWHERE, SAME
+from compress.distillation.transfer import Joined, TransferPart
 from compress.errors import InputError
 from compress.tasks import Task
 
@@ -48,10 +50,10 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("COMPRESS_CACHE", str(tmp_path))
 
 
-def aligned(data, teacher, student, task=TASK):
+def aligned(data, teacher, student, task=TASK, wanted=SAME, row=0):
     part = TransferPart(data, repr(data[0]))
     readers = (SimpleNamespace(tokenizer=tokenizer, task=task) for tokenizer in (teacher, student))
-    return align_tokens([part], *readers)[0].tolist()
+    return align_tokens([part], *readers, {}, (wanted,))[wanted][row].tolist()
 
 
 def test_one_tokenizer_aligns_with_itself():
@@ -73,7 +75,8 @@ def test_pieces_without_a_counterpart_are_nowhere():
 
 
 def test_each_text_of_a_pair_aligns_with_its_own():
-    one, other = tiny_tokenizer(), tiny_tokenizer(types=True)
+    one, other = tiny_tokenizer(), tiny_tokenizer()
+    other.add_tokens(["sequel"])
     # [CLS] good film [SEP] good [SEP]; a separator in the middle is nobody's counterpart.
     assert aligned(texts("good film", "good"), one, other) == [0, 1, 2, NOWHERE, 4, 5]
 
@@ -102,14 +105,86 @@ def test_words_that_were_given_apart_align_by_word():
     assert aligned(data, byte_level(), tiny_tokenizer(), task) == [NOWHERE, 0, 1, NOWHERE]
 
 
-def test_spans_of_questions_need_one_tokenizer():
-    with pytest.raises(InputError, match="questions needs teacher and student with one tokenizer"):
-        aligned(
-            datasets.Dataset.from_dict({"text": ["who"], "text_pair": ["good film"]}),
-            tiny_tokenizer(),
-            letters(),
-            Task(kind="questions"),
+def test_a_words_tag_is_that_of_its_first_piece_whatever_the_pieces():
+    task = Task(kind="tokens", labels=("x", "y"))
+    data = datasets.Dataset.from_dict({"text": ["good film"], "tokens": [["good", "film"]]})
+    # g o o d ␣ f i l m: letters have no piece in common with words, but a word's first piece carries its tag, which is
+    # the space where it counts to the word.
+    assert aligned(data, letters(), tiny_tokenizer(), task, BEGINS) == [NOWHERE, 0, 4, NOWHERE]
+    assert aligned(data, letters(), tiny_tokenizer(), task, ENDS) == [NOWHERE, 3, 8, NOWHERE]
+
+
+QUESTIONS = Task(kind="questions", pair=True, max_length=16)
+
+
+def question(context):
+    return datasets.Dataset.from_dict({"text": ["the film"], "text_pair": [context]})
+
+
+def test_spans_of_questions_begin_and_end_at_the_same_characters():
+    wordpiece, bytewise = trained_tokenizer("bert"), trained_tokenizer("roberta")
+    task = QUESTIONS.model_copy(update={"max_length": 64})
+    data = question("the plot was astonishingly bright")
+    ours, theirs = (task.rules.spans(data, each)[0].spans for each in (wordpiece, bytewise))
+    for wanted, end in ((BEGINS, 1), (ENDS, 2)):
+        found = aligned(data, bytewise, wordpiece, task, wanted)
+        assert found[0] == 0  # "no answer" is the first special token of either
+        words = [(i, place) for i, place in enumerate(found[1:-1], 1) if place != NOWHERE]
+        assert len(words) >= 7  # two words of the question and five of the context
+        assert all(
+            ours[i][0] == theirs[place][0] and ours[i][end] == theirs[place][end] for i, place in words
         )
+
+
+def words(window):
+    return {span[:2] for span in window.spans if span and span[1] < span[2]}
+
+
+def test_the_windows_of_two_tokenizers_meet_where_they_read_the_same():
+    context = " ".join(f"the plot was {word}" for word in ("dull", "bright", "good", "unwatchable") * 3)
+    data, readers = question(context), (trained_tokenizer("roberta"), trained_tokenizer("bert"))
+    theirs, ours = (QUESTIONS.rules.spans(data, each) for each in readers)
+    assert len(theirs) != len(ours)
+    part = TransferPart(data, "windows")
+    named = [SimpleNamespace(tokenizer=each, task=QUESTIONS) for each in readers]
+    # A column of the teacher's that tells its part, by hundreds, and its input.
+    numbers = Joined([[100 * number + i for i in range(len(theirs))] for number in (0, 1)], [len(theirs)] * 2)
+    columns = align_tokens([part, part], *named, {"answer": numbers}, (BEGINS,))
+    for place, window in enumerate(ours * 2):
+        number, source = divmod(columns["answer"][place], 100)
+        assert number == place // len(ours)
+        begins = words(window)
+        common = [len(begins & words(each)) for each in theirs]
+        assert common[source] == max(common)
+        found = columns[BEGINS][place].tolist()
+        shared = [(i, j) for i, j in enumerate(found) if j != NOWHERE and window.spans[i]]
+        assert len(shared) == max(common)
+        assert all(window.spans[i][:2] == theirs[source].spans[j][:2] for i, j in shared)
+
+
+def test_masked_words_need_one_tokenizer():
+    with pytest.raises(InputError, match="tell different words.*Take a student with the teacher's tokenizer"):
+        aligned(texts("good film"), tiny_tokenizer(), letters(), Task(kind="language"))
+
+
+def test_lengths_may_differ():
+    part = TransferPart(texts("the good film plot"), "lengths")
+    teacher, student = (
+        SimpleNamespace(tokenizer=tiny_tokenizer(), task=TASK.model_copy(update={"max_length": length}))
+        for length in (4, 8)
+    )
+    # The teacher reads [CLS] the good [SEP].
+    found = align_tokens([part], teacher, student, {}, (SAME,))[SAME][0]
+    assert found.tolist() == [0, 1, 2, NOWHERE, NOWHERE, 3]
+
+
+def test_answers_are_taken_to_the_students_tokens():
+    answers = torch.arange(1 * 3 * 2).view(1, 3, 2)
+    begins_and_ends = torch.tensor([[[2, 0], [NOWHERE, 1]]])
+    taken = take_answers(answers, begins_and_ends)
+    assert taken[0, 0].tolist() == [4, 1]
+    assert taken[0, 1, 1] == 3
+    assert torch.equal(take_answers(answers, torch.tensor([[[1]]])), answers[:, [1]])
 
 
 def test_padding_in_front_goes_behind():

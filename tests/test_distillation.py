@@ -92,7 +92,7 @@ def test_soft_targets_of_words_worked_by_hand():
     sure, unsure, wrong = [math.log(3), 0.0], [0.0, 0.0], [9.0, -9.0]
     teacher = torch.tensor([[sure, wrong, wrong, unsure]])
     student = torch.zeros(1, 4, 2)
-    aligned = torch.tensor([[True, True, False, True]])
+    aligned = torch.tensor([[True, True, False, True]])[..., None]
     # Of a row with labels the labelled tokens count that the teacher has too: the first and the last.
     labels = torch.tensor([[1, -100, 0, 1]])
     loss = soft_loss(task, "kl", student, teacher, labels, aligned, 1)
@@ -102,16 +102,17 @@ def test_soft_targets_of_words_worked_by_hand():
     teacher[0, 1] = torch.tensor(sure)
     loss = soft_loss(task, "kl", student, teacher, unlabelled, aligned, 1)
     assert loss.item() == pytest.approx((2 * EXPECTED + 0) / 3, rel=1e-5)
-    loss = soft_loss(task, "kl", student, teacher, unlabelled, torch.zeros(1, 4, dtype=torch.bool), 1)
+    loss = soft_loss(task, "kl", student, teacher, unlabelled, torch.zeros(1, 4, 1, dtype=torch.bool), 1)
     assert loss.item() == 0
 
 
 def test_soft_targets_of_places_worked_by_hand():
     task = Task(kind="questions")
-    # Of three tokens two can be compared. The start is the first with ¾, the end either with ½; the student: ½ each.
-    teacher = torch.tensor([[[math.log(3), 2.0], [0.0, 2.0], [50.0, 50.0]]])
-    student = torch.tensor([[[1.0, 5.0], [1.0, 5.0], [-7.0, 70.0]]])
-    aligned = torch.tensor([[True, True, False]])
+    # Of three tokens two can be compared, for the end the last two. The start is the first with ¾, the end either with
+    # ½; the student: ½ each.
+    teacher = torch.tensor([[[math.log(3), 50.0], [0.0, 2.0], [50.0, 2.0]]])
+    student = torch.tensor([[[1.0, 70.0], [1.0, 5.0], [-7.0, 5.0]]])
+    aligned = torch.tensor([[[True, False], [True, True], [False, True]]])
     loss = soft_loss(task, "kl", student, teacher, torch.zeros(1, 2, dtype=torch.long), aligned, 1)
     assert loss.item() == pytest.approx((EXPECTED + 0) / 2, rel=1e-4)
 

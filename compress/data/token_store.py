@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from compress.data.cache import cached
 from compress.errors import InputError
+from compress.tasks.ragged import Ragged
 
 if TYPE_CHECKING:
     import datasets
@@ -45,6 +46,10 @@ class TokenStore(Sequence[Encoding]):
     def lengths(self) -> NDArray[np.int32]:
         """(rows,) tokens in each row, to sort or bucket by without reading the rows."""
         return self._lengths
+
+    def column(self, name: str) -> Ragged:
+        """Return one column's rows, int32 arrays in the file."""
+        return Ragged(self._columns[name], self._offsets)
 
     def __len__(self) -> int:
         return len(self._lengths)
@@ -97,10 +102,10 @@ def _write(folder: Path, data: datasets.Dataset, encode: Encode) -> None:
                 name: stack.enter_context(_NpyWriter(folder / f"column-{name}.npy", np.int32))
                 for name in rows[0]
             }
-            sizes = [len(row["input_ids"]) for row in rows]
+            sizes = [len(next(iter(row.values()))) for row in rows]
             assert all(set(map(len, row.values())) == {size} for row, size in zip(rows, sizes, strict=True))
             lengths.write(sizes)
-            offsets.write(np.cumsum(sizes) + columns["input_ids"].size)
+            offsets.write(np.cumsum(sizes) + next(iter(columns.values())).size)
             for name, column in columns.items():
                 column.write([value for row in rows for value in row[name]])
 

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compress.data.texts import COLUMNS as TEXTS
-from compress.distillation.transfer import TransferPart, tokenized
+from compress.data.token_store import TokenStore, build_tokens
+from compress.distillation.counterparts import INPUT, NOWHERE, Counterparts, counterparts
+from compress.distillation.transfer import TransferPart, joined, tokenized, vocabulary
 from compress.errors import InputError
+from compress.manifest import hash_json
+from compress.tasks.inputs import is_paired
+from compress.tasks.ragged import Ragged
 
 if TYPE_CHECKING:
     import datasets
-    from transformers import PreTrainedTokenizerBase
 
     from compress.artifact import Artifact
+    from compress.training.examples import Column
 
-NOWHERE = -1
 FEWEST = 0.3  # of the student's tokens that must have a counterpart
-
-# Which text of a pair, or which word, and the characters there.
-Span = tuple[int, int, int]
+_COUNTED = 1 << 20  # tokens looked at together
 
 
 @dataclass(frozen=True)
@@ -48,42 +49,140 @@ class Positions:
         return torch.nn.utils.rnn.pad_sequence(list(rows), True, NOWHERE, self.side)
 
 
-def align_tokens(parts: Sequence[TransferPart], teacher: Artifact, student: Artifact) -> Positions:
-    """Find for each token of the student the teacher's token with the same characters, white space aside.
+@dataclass(frozen=True)
+class Elsewhere:
+    """A column of the teacher's inputs as one of the student's, where both read a text in windows of their own.
 
-    Both read the same text, each in its own pieces. The first special token of one answers to the first of the
-    other, and so does the last.
+    Args:
+        column: by the teacher's inputs.
+        places: for each of the student's inputs the teacher's that goes with it.
+    """
+
+    column: Column
+    places: Sequence[int]
+
+    def __getitem__(self, index: int) -> Any:
+        return self.column[self.places[index]]
+
+    def stack(self, rows: Sequence[Any]) -> Any:
+        """Stack rows as the teacher's column does."""
+        return self.column.stack(rows)
+
+
+def align_tokens(
+    parts: Sequence[TransferPart],
+    teacher: Artifact,
+    student: Artifact,
+    targets: dict[str, Column],
+    wanted: Sequence[str],
+) -> dict[str, Column]:
+    """Return the teacher's columns by the student's inputs, and where its tokens stand.
+
+    Both read the same text, each in its own pieces; white space is left aside. The first special token of one
+    answers to the first of the other, and so does the last. Of the teacher's windows of a long text that one counts
+    which has most in common with the student's.
 
     Args:
         parts: the text.
         teacher: its tokenizer and task are read.
         student: the same.
+        targets: columns by the teacher's inputs.
+        wanted: `SAME`, `BEGINS` or `ENDS`, which are the names of the columns.
 
     Raises:
         InputError: a tokenizer cannot say where its pieces come from, or too few pieces have a counterpart.
     """
-    rows = [row for part in parts for row in _aligned(part, teacher, student)]
-    matched, total = sum(int((row != NOWHERE).sum()) for row in rows), sum(map(len, rows))
+    stores = [_aligned(part, teacher, student) for part in parts]
+    lengths = [tokenized(part, student.tokenizer, student.task).lengths for part in parts]
+    columns: dict[str, Column] = dict(targets)
+    if student.task.rules.windows and any(store is not None for store in stores):
+        sizes = [len(tokenized(part, teacher.tokenizer, teacher.task)) for part in parts]
+        starts = np.cumsum([0, *sizes[:-1]])
+        places = [
+            range(start, start + size) if store is None else _Sources(store.column(INPUT), start)
+            for store, start, size in zip(stores, starts.tolist(), sizes, strict=True)
+        ]
+        columns = {name: Elsewhere(column, joined(places)) for name, column in targets.items()}
+    for name in wanted:
+        rows = [
+            _Counting(length) if store is None else store.column(name)
+            for store, length in zip(stores, lengths, strict=True)
+        ]
+        _require_enough([store.column(name).values for store in stores if store is not None])
+        columns[name] = Positions(joined(rows), student.tokenizer.padding_side)
+    return columns
+
+
+@dataclass(frozen=True)
+class _Counting(Sequence[NDArray[np.int32]]):
+    """Each token is its own counterpart: the tokenizer is the same."""
+
+    lengths: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, index: Any) -> Any:
+        return np.arange(self.lengths[index], dtype=np.int32)
+
+
+@dataclass(frozen=True)
+class _Sources(Sequence[int]):
+    """The teacher's input that goes with each of the student's; every token of a row names it."""
+
+    rows: Ragged
+    start: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.start + int(self.rows[index][0])
+
+
+def _aligned(part: TransferPart, teacher: Artifact, student: Artifact) -> TokenStore | None:
+    """Return the positions of a part's tokens, kept in the cache; None where both read the same tokens."""
+    readers = (teacher, student)
+    alike = [
+        (vocabulary(each.tokenizer), each.task.max_length, is_paired(part.data, each.task))
+        for each in readers
+    ]
+    if alike[0] == alike[1]:
+        return None
+    for each, who in zip(readers, ("teacher", "student"), strict=True):
+        if not each.tokenizer.is_fast:
+            raise InputError(
+                f"the {who}'s tokenizer cannot say where in the text its tokens come from",
+                place=type(each.tokenizer).__name__,
+                remedy="Take a student with the teacher's tokenizer, or match `sentence` and the logits of sentences.",
+            )
+    read = 0  # of the teacher's inputs
+
+    def align(chunk: datasets.Dataset) -> list[Counterparts]:
+        nonlocal read
+        theirs, ours = (each.task.rules.spans(chunk, each.tokenizer) for each in readers)
+        found = counterparts(ours, theirs, read)
+        read += len(theirs)
+        return found
+
+    key = hash_json([part.fingerprint, alike, [each.task.kind for each in readers], "aligned"])
+    return build_tokens(part.data, align, key[:32])
+
+
+def _require_enough(columns: Sequence[NDArray[np.int32]]) -> None:
+    chunks = [
+        column[start : start + _COUNTED] for column in columns for start in range(0, len(column), _COUNTED)
+    ]
+    matched = sum(int(np.count_nonzero(chunk != NOWHERE)) for chunk in chunks)
+    total = sum(map(len, chunks))
     if matched < FEWEST * total:
         raise InputError(
             f"teacher and student split text differently: {matched / max(total, 1):.0%} of the student's tokens "
             "have a counterpart",
             place="match",
-            remedy="Match `sentence` and the logits, which need no tokens in common, or take a student with the "
-            "teacher's tokenizer.",
+            remedy="Match `sentence` and the logits of whole texts, which need no tokens in common, or take a student "
+            "with the teacher's tokenizer.",
         )
-    return Positions(rows, student.tokenizer.padding_side)
-
-
-def _aligned(part: TransferPart, teacher: Artifact, student: Artifact) -> Iterator[NDArray[np.int32]]:
-    ours = tokenized(part, student.tokenizer, student.task)
-    theirs = tokenized(part, teacher.tokenizer, teacher.task)
-    if ours.folder == theirs.folder:  # one tokenizer
-        yield from (np.arange(length, dtype=np.int32) for length in ours.lengths)
-        return
-    for wanted, given in zip(_spans(part, teacher, "teacher"), _spans(part, student, "student"), strict=True):
-        places = {span: index for index, span in enumerate(wanted)}
-        yield np.array([places.get(span, NOWHERE) for span in given], dtype=np.int32)
 
 
 def take(values: Tensor, positions: Tensor, rows: int) -> Tensor:
@@ -104,6 +203,21 @@ def take(values: Tensor, positions: Tensor, rows: int) -> Tensor:
     return values.transpose(1, 2)[batch, places].permute(0, 3, 2, 1)[batch, places].permute(0, 2, 3, 1)
 
 
+def take_answers(answers: Tensor, positions: Tensor) -> Tensor:
+    """Bring a teacher's answers for tokens into the order of the student's.
+
+    Args:
+        answers: (B, T, L) by the teacher's tokens.
+        positions: (B, S, 1), or (B, S, L) where every answer has places of its own; see `take`.
+
+    Returns:
+        (B, S, L).
+    """
+    if positions.shape[-1] == 1:
+        return take(answers, positions[..., 0], 1)
+    return answers.gather(1, positions.clamp(min=0))
+
+
 def to_front(values: Tensor, mask: Tensor, rows: int) -> Tensor:
     """Bring what was padded in front of the tokens to the form with padding behind them, which positions count in.
 
@@ -117,63 +231,3 @@ def to_front(values: Tensor, mask: Tensor, rows: int) -> Tensor:
         return values
     length = mask.shape[1]
     return take(values, (torch.arange(length, device=values.device) + first[:, None]) % length, rows)
-
-
-def _spans(part: TransferPart, reader: Artifact, who: str) -> list[list[Span]]:
-    tokenizer, task, data = reader.tokenizer, reader.task, part.data
-    by_word = task.kind == "tokens" and "tokens" in data.column_names
-    if not tokenizer.is_fast or not (by_word or task.one_answer):
-        cause = (
-            f"{task.kind} needs teacher and student with one tokenizer"
-            if tokenizer.is_fast
-            else f"the {who}'s tokenizer cannot say where in the text its tokens come from"
-        )
-        raise InputError(
-            cause,
-            place=type(tokenizer).__name__,
-            remedy="Take a student with the teacher's tokenizer, or match `sentence` and the logits of sentences.",
-        )
-    texts = (
-        _words(data, tokenizer)
-        if by_word
-        else [list(data[name]) for name in TEXTS if name in data.column_names]
-    )
-    encoded = tokenizer(
-        *texts,
-        truncation=True,
-        max_length=task.max_length,
-        return_offsets_mapping=True,
-        padding=False,
-        is_split_into_words=by_word,
-    )
-    found = []
-    for row, offsets in enumerate(encoded["offset_mapping"]):
-        homes = encoded.word_ids(row) if by_word else encoded.sequence_ids(row)
-        spans = [
-            None
-            if home is None
-            else (home, *_trimmed(texts[0][row][home] if by_word else texts[home][row], *span))
-            for home, span in zip(homes, offsets, strict=True)
-        ]
-        special = [index for index, span in enumerate(spans) if span is None]
-        ends = {special[0]: (-1, 0, 0), special[-1]: (-1, 1, 1)} if special else {}
-        # A special token in the middle is nobody's counterpart: its span is its own.
-        own = -2 if who == "teacher" else -3
-        found.append([span or ends.get(i, (own, i, i)) for i, span in enumerate(spans)])
-    return found
-
-
-def _words(data: datasets.Dataset, tokenizer: PreTrainedTokenizerBase) -> list[list[list[str]]]:
-    from compress.tasks.tokens import spaced
-
-    return [spaced([list(sentence) for sentence in data["tokens"]], tokenizer)]
-
-
-def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
-    """Leave out white space, which some tokenizers count to a piece and others do not, and that before the text."""
-    while start < end and text[start].isspace():
-        start += 1
-    while end > start and text[end - 1].isspace():
-        end -= 1
-    before = len(text) - len(text.lstrip())
-    return start - before, end - before

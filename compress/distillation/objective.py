@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from compress.distillation.alignment import NOWHERE, take
+from compress.distillation.alignment import take, take_answers
+from compress.distillation.counterparts import BEGINS, ENDS, NOWHERE, SAME
 from compress.distillation.objectives.base import Inside, Pair
 from compress.distillation.objectives.loss import InsideLoss
 from compress.distillation.schedule import Schedule, value_at
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from compress.tasks import Task
 
 ANSWER = "answer"  # the teachers', in the student's label order; a column of the examples
-POSITIONS = "positions"  # where each of the student's tokens stands in the teacher's; another column
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ class DistillationObjective(Objective):
         """Return the scalar loss; `targets` holds the teachers' answer and the first one's signals, in its tokens."""
         teacher, aligned = targets[ANSWER].float(), None
         if self.task.per_token:
-            teacher, aligned = take(teacher, targets[POSITIONS], 1), targets[POSITIONS] != NOWHERE
+            positions = torch.stack([targets[name] for name in answer_positions(self.task)], -1)
+            teacher, aligned = take_answers(teacher, positions), positions != NOWHERE
         weight = value_at(self.kd_weight, progress)
         temperature = value_at(self.temperature, progress)
         soft = soft_loss(self.task, self.kind, answer, teacher, labels, aligned, temperature)
@@ -89,6 +90,14 @@ class DistillationObjective(Objective):
         return loss
 
 
+def answer_positions(task: Task) -> tuple[str, ...]:
+    """Return the columns that say which of the teacher's tokens answer in a student's token's place.
+
+    A word's tag is its first piece's; a span starts where its first piece starts and ends where its last one ends.
+    """
+    return (BEGINS, ENDS) if task.rules.compared == "places" else (BEGINS,)
+
+
 def compared(
     part: Part, targets: Mapping[str, Any], inside: Mapping[Signal, Tensor]
 ) -> tuple[list[Tensor], list[Tensor], Tensor]:
@@ -96,10 +105,10 @@ def compared(
 
     Args:
         part: says which signals.
-        targets: the teacher's signals by name, (B, T, H) and so on, in its own tokens, and `POSITIONS`.
+        targets: the teacher's signals by name, (B, T, H) and so on, in its own tokens, and `SAME`.
         inside: the student's signals, in its tokens.
     """
-    positions: Tensor | None = targets.get(POSITIONS)
+    positions: Tensor | None = targets.get(SAME)
     teacher = []
     for pair in part.pairs:
         value = targets[str(pair.teacher)]

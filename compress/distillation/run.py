@@ -7,8 +7,9 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from compress.distillation.alignment import align_tokens
+from compress.distillation.counterparts import SAME
 from compress.distillation.inside import build_parts, signals_wanted
-from compress.distillation.objective import POSITIONS, DistillationObjective
+from compress.distillation.objective import DistillationObjective, answer_positions
 from compress.distillation.teachers import Teachers
 from compress.distillation.transfer import TransferPart, examples_of
 from compress.processes import first_goes_first
@@ -66,8 +67,14 @@ def distil(
         else:
             columns, live = stack.enter_context(teachers.live(parts, task, inside))
             examples.targets |= columns
-        if task.per_token or any(signal.rows for signal in inside):
-            examples.targets[POSITIONS] = align_tokens(parts, teachers.first.artifact, student)
+        wanted = answer_positions(task) if task.per_token else ()
+        if any(signal.rows for signal in inside):
+            wanted = (*wanted, SAME)
+        if wanted:
+            with first_goes_first(context.device):
+                examples.targets = align_tokens(
+                    parts, teachers.first.artifact, student, examples.targets, wanted
+                )
         objective = DistillationObjective(
             task,
             hard,

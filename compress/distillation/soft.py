@@ -34,7 +34,8 @@ def soft_loss(
         answer: the student's, (B, L), or (B, T, L) for tokens.
         teacher: alike, by the student's tokens.
         labels: for tokens (B, T) class ids: where a row has any, its labelled tokens count, else all that are aligned.
-        aligned: (B, T) bool, which of the student's tokens the teacher has too; None for whole sentences.
+        aligned: (B, T, 1), or (B, T, L) where every answer has places of its own, bool: which of the student's tokens
+            the teacher answers too; None for whole sentences.
         temperature: of distributions.
     """
     compared = task.rules.compared
@@ -42,13 +43,12 @@ def soft_loss(
         return similarity_error(answer, teacher, paired=len(answer) == 2 * len(labels))
     if aligned is not None and compared == "places":
         # One distribution over tokens for the start and one for the end: (2 B, T).
-        hidden = ~aligned[:, :, None]
         answer, teacher = (
-            each.masked_fill(hidden, -1e4).transpose(1, 2).flatten(0, 1) for each in (answer, teacher)
+            each.masked_fill(~aligned, -1e4).transpose(1, 2).flatten(0, 1) for each in (answer, teacher)
         )
         return soft_target_divergence(answer, teacher, temperature)
     if aligned is not None:
-        labelled = labels != IGNORED
+        aligned, labelled = aligned[..., 0], labels != IGNORED
         counts = torch.where(labelled.any(-1, keepdim=True), labelled & aligned, aligned)
         answer, teacher = answer[counts], teacher[counts]
         if not len(answer):

@@ -145,12 +145,14 @@ class Teachers:
                 place="teachers",
                 remedy="Give one teacher.",
             )
-        spelled = {vocabulary(each.artifact.tokenizer) for each in self.members if isinstance(each, Teacher)}
-        if task.per_token and len(spelled) > 1:
+        models = [each.artifact for each in self.members if isinstance(each, Teacher)]
+        read = {(vocabulary(each.tokenizer), each.task.max_length) for each in models}
+        if task.per_token and len(read) > 1:
             raise InputError(
-                f"the task is {task.kind}, and teachers with different tokenizers answer different tokens",
+                f"the task is {task.kind}, and teachers with different tokenizers or max_length answer different "
+                "tokens",
                 place="teachers",
-                remedy="Give teachers with one tokenizer, or one teacher.",
+                remedy="Give teachers with one tokenizer and one max_length, or one teacher.",
             )
         return [order_of(each, task, "teacher") for each in own]
 

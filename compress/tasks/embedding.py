@@ -13,10 +13,11 @@ from compress.tasks.inputs import rows_of
 from compress.tasks.kind import Answers, Encoded, Kind, Scores, labelled_mean
 from compress.tasks.ragged import Ragged
 from compress.tasks.sequence import correlations
+from compress.tasks.spans import InputSpans, spans_of
 
 if TYPE_CHECKING:
     import datasets
-    from transformers import PreTrainedTokenizerBase
+    from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 
 class Embedding(Kind):
@@ -41,14 +42,26 @@ class Embedding(Kind):
         Of pairs, inputs 2i and 2i + 1 are example i; labels and targets are float32 (N,). Single texts have no
         labels.
         """
-        texts = list(data["text"])
         paired = "text_pair" in data.column_names
-        if paired:
-            texts = [text for pair in zip(texts, data["text_pair"], strict=True) for text in pair]
-        inputs = rows_of(tokenizer(texts, truncation=True, max_length=self.task.max_length, padding=False))
+        inputs = rows_of(self._read(_texts(data), tokenizer))
         given = data["label"] if paired and "label" in data.column_names else [np.nan] * len(data)
         labels = np.asarray(given, np.float32)
         return Encoded(inputs, labels, labels, parts=2 if paired else 1)
+
+    def spans(self, data: datasets.Dataset, tokenizer: PreTrainedTokenizerBase) -> list[InputSpans]:
+        """Return where in its text each token stands; both texts of a pair are inputs of their own."""
+        texts = _texts(data)
+        encoded = self._read(texts, tokenizer, return_offsets_mapping=True)
+        return [
+            InputSpans(row, spans_of(encoded, row, encoded.sequence_ids(row), (text,)))
+            for row, text in enumerate(texts)
+        ]
+
+    def _read(self, texts: list[str], tokenizer: PreTrainedTokenizerBase, **options: bool) -> BatchEncoding:
+        encoded: BatchEncoding = tokenizer(
+            texts, truncation=True, max_length=self.task.max_length, padding=False, **options
+        )
+        return encoded
 
     def answer(self, output: Any, inputs: dict[str, Tensor]) -> Tensor:
         """Return the vectors (B, H) of length 1."""
@@ -77,6 +90,13 @@ class Embedding(Kind):
     def metrics(self, answers: Answers, targets: Any) -> Scores:
         """Return the correlations of the pairs' cosines with their scores, in [-1, 1]."""
         return correlations(cosines_of(answers), targets)
+
+
+def _texts(data: datasets.Dataset) -> list[str]:
+    """Return the texts, those of a pair one after the other."""
+    if "text_pair" not in data.column_names:
+        return list(data["text"])
+    return [text for pair in zip(data["text"], data["text_pair"], strict=True) for text in pair]
 
 
 def cosines_of(answers: Answers) -> NDArray[Any]:

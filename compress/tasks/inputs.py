@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from compress.tasks.spans import InputSpans, spans_of
 from compress.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -33,11 +34,28 @@ def encode_text(
     data: datasets.Dataset, tokenizer: PreTrainedTokenizerBase, task: Task
 ) -> list[dict[str, list[int]]]:
     """Tokenize "text" (and "text_pair") as one input each."""
-    paired = task.pair or (task.pair is None and "text_pair" in data.column_names)
-    pairs = [list(data["text_pair"])] if paired else []
-    return rows_of(
-        tokenizer(list(data["text"]), *pairs, truncation=True, max_length=task.max_length, padding=False)
+    return rows_of(tokenizer(*_texts(data, task), truncation=True, max_length=task.max_length, padding=False))
+
+
+def text_spans(data: datasets.Dataset, tokenizer: PreTrainedTokenizerBase, task: Task) -> list[InputSpans]:
+    """Return where the tokens of `encode_text` stand in the texts."""
+    texts = _texts(data, task)
+    encoded = tokenizer(
+        *texts, truncation=True, max_length=task.max_length, padding=False, return_offsets_mapping=True
     )
+    return [
+        InputSpans(row, spans_of(encoded, row, encoded.sequence_ids(row), read))
+        for row, read in enumerate(zip(*texts, strict=True))
+    ]
+
+
+def is_paired(data: datasets.Dataset, task: Task) -> bool:
+    """Say whether the task reads two texts of each row."""
+    return "text_pair" in data.column_names if task.pair is None else task.pair
+
+
+def _texts(data: datasets.Dataset, task: Task) -> list[list[str]]:
+    return [list(data[name]) for name in ("text", *(["text_pair"] if is_paired(data, task) else []))]
 
 
 def rows_of(encoded: Any, names: Sequence[str] | None = None) -> list[dict[str, list[int]]]:

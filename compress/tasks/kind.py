@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compress.tasks.ragged import Ragged
+from compress.tasks.spans import InputSpans
 from compress.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Kind(ABC):
             labels, numbers, the cosines of vectors, or distributions over the places of a text.
         condenses: whether answers are too large to keep and `condense` makes them smaller.
         outputs_per_token: whether the model's outputs have a row for every token, though the answer may not.
+        windows: whether a long text makes several inputs, as many as the tokenizer needs.
     """
 
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
@@ -60,6 +62,7 @@ class Kind(ABC):
     outputs_per_token: ClassVar[bool] = False
     compared: ClassVar[Literal["classes", "labels", "numbers", "cosines", "places"]] = "classes"
     condenses: ClassVar[bool] = False
+    windows: ClassVar[bool] = False
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -89,6 +92,20 @@ class Kind(ABC):
         Raises:
             InputError: the tokenizer cannot do what the kind needs.
         """
+
+    def spans(self, data: datasets.Dataset, tokenizer: PreTrainedTokenizerBase) -> list[InputSpans]:
+        """Return where in the text the tokens of `encode`'s inputs stand, in their order.
+
+        Args:
+            data: as `encode` reads it.
+            tokenizer: a fast one, which knows.
+
+        Raises:
+            InputError: inputs of two tokenizers are never alike.
+        """
+        from compress.tasks.inputs import text_spans
+
+        return text_spans(data, tokenizer, self.task)
 
     def answer(self, output: Any, inputs: dict[str, Tensor]) -> Tensor:
         """Return what a model's output says.

@@ -15,6 +15,7 @@ from compress.errors import InputError
 from compress.tasks.inputs import encode_text
 from compress.tasks.kind import IGNORED, Answers, Encoded, Kind, Scores, class_loss
 from compress.tasks.ragged import Ragged
+from compress.tasks.spans import InputSpans
 
 if TYPE_CHECKING:
     import datasets
@@ -59,6 +60,14 @@ class Language(Kind):
         labels = [_hide(row, special, tokenizer.mask_token_id, len(tokenizer)) for row in inputs]
         targets = Ragged.of(labels)
         return Encoded(inputs, targets, targets)
+
+    def spans(self, data: datasets.Dataset, tokenizer: PreTrainedTokenizerBase) -> list[InputSpans]:
+        """Refuse: what is hidden, and the words to choose among, are the tokenizer's own."""
+        raise InputError(
+            "teacher and student are to tell different words: their tokenizers or their max_length differ",
+            place=type(tokenizer).__name__,
+            remedy="Take a student with the teacher's tokenizer, and the teacher's max_length.",
+        )
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the cross-entropy of logits (B, T, V) and ids (B, T), the mean over hidden tokens."""

@@ -17,10 +17,11 @@ from compress.errors import InputError
 from compress.tasks.inputs import rows_of
 from compress.tasks.kind import IGNORED, Answers, Counted, Encoded, Scores, class_loss
 from compress.tasks.ragged import Ragged
+from compress.tasks.spans import InputSpans, spans_of
 
 if TYPE_CHECKING:
     import datasets
-    from transformers import PreTrainedTokenizerBase
+    from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 LONGEST_ANSWER = 30  # tokens, as in BERT's own script for SQuAD
 _SHORTEST_INPUT = 16  # tokens; a window of context has to fit beside the question
@@ -52,7 +53,7 @@ class SpanAnswers(Counted):
 
     compared = "places"
     auto_class = "AutoModelForQuestionAnswering"
-    per_token = outputs_per_token = True
+    per_token = outputs_per_token = windows = True
     main_metric = "f1"
 
     def head_config(self) -> dict[str, Any]:
@@ -76,17 +77,8 @@ class SpanAnswers(Counted):
                 place=type(tokenizer).__name__,
                 remedy=f"Use a fast tokenizer (tokenizer.json) and a max_length of {_SHORTEST_INPUT} or more.",
             )
-        contexts = list(data["text_pair"])
-        encoded = tokenizer(
-            self._cut(list(data["text"]), tokenizer),
-            contexts,
-            truncation="only_second",
-            max_length=self.task.max_length,
-            stride=self.task.max_length // 4,
-            return_overflowing_tokens=True,
-            return_offsets_mapping=True,
-            padding=False,
-        )
+        questions, contexts = self._cut(list(data["text"]), tokenizer), list(data["text_pair"])
+        encoded = self._windows(questions, contexts, tokenizer)
         examples = list(encoded["overflow_to_sample_mapping"])
         offsets = []
         for window, pairs in enumerate(encoded["offset_mapping"]):
@@ -100,6 +92,32 @@ class SpanAnswers(Counted):
         inputs = rows_of(encoded, tokenizer.model_input_names)
         golds = [list(answer["text"]) or [""] for answer in answers]
         return Encoded(inputs, labels, Spans(contexts, golds, examples, offsets))
+
+    def spans(self, data: datasets.Dataset, tokenizer: PreTrainedTokenizerBase) -> list[InputSpans]:
+        """Return where in question and context the tokens of each window stand."""
+        questions, contexts = self._cut(list(data["text"]), tokenizer), list(data["text_pair"])
+        encoded = self._windows(questions, contexts, tokenizer)
+        return [
+            InputSpans(
+                of, spans_of(encoded, window, encoded.sequence_ids(window), (questions[of], contexts[of]))
+            )
+            for window, of in enumerate(encoded["overflow_to_sample_mapping"])
+        ]
+
+    def _windows(
+        self, questions: list[str], contexts: list[str], tokenizer: PreTrainedTokenizerBase
+    ) -> BatchEncoding:
+        encoded: BatchEncoding = tokenizer(
+            questions,
+            contexts,
+            truncation="only_second",
+            max_length=self.task.max_length,
+            stride=self.task.max_length // 4,
+            return_overflowing_tokens=True,
+            return_offsets_mapping=True,
+            padding=False,
+        )
+        return encoded
 
     def _cut(self, questions: list[str], tokenizer: PreTrainedTokenizerBase) -> list[str]:
         """Cut questions to half of the input, so that some context always fits."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,10 +14,11 @@ from compress.errors import InputError
 from compress.tasks.inputs import encode_text, rows_of
 from compress.tasks.kind import IGNORED, Answers, Counted, Encoded, Scores, class_loss, percent
 from compress.tasks.ragged import Ragged
+from compress.tasks.spans import InputSpans, Span, spans_of
 
 if TYPE_CHECKING:
     import datasets
-    from transformers import PreTrainedTokenizerBase
+    from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -65,14 +67,8 @@ class Tokens(Counted):
                 place=type(tokenizer).__name__,
                 remedy="Use a model with a fast tokenizer (tokenizer.json).",
             )
-        words = [list(sentence) for sentence in data["tokens"]]
-        encoded = tokenizer(
-            spaced(words, tokenizer),
-            is_split_into_words=True,
-            truncation=True,
-            max_length=self.task.max_length,
-            padding=False,
-        )
+        words = spaced([list(sentence) for sentence in data["tokens"]], tokenizer)
+        encoded = self._pieces(words, tokenizer)
         pieces = [_first_pieces(encoded.word_ids(row)) for row in range(len(words))]
         given = "label" in data.column_names
         tags = [list(row) for row in data["label"]] if given else [[IGNORED] * len(row) for row in words]
@@ -84,6 +80,34 @@ class Tokens(Counted):
             label[starts[read]] = np.asarray(ids)[: len(starts)][read]
             labels.append(label)
         return Encoded(inputs, Ragged.of(labels), WordTags(tags, pieces))
+
+    def spans(self, data: datasets.Dataset, tokenizer: PreTrainedTokenizerBase) -> list[InputSpans]:
+        """Return where in its word each token stands.
+
+        A piece of white space alone that begins a word carries the word's tag, so it stands where the next one does.
+        """
+        if "tokens" not in data.column_names:
+            return super().spans(data, tokenizer)
+        words = spaced([list(sentence) for sentence in data["tokens"]], tokenizer)
+        encoded = self._pieces(words, tokenizer, return_offsets_mapping=True)
+        found = [spans_of(encoded, row, encoded.word_ids(row), read) for row, read in enumerate(words)]
+        return [
+            InputSpans(row, [_or_next(*pair) for pair in pairwise([*spans, None])])
+            for row, spans in enumerate(found)
+        ]
+
+    def _pieces(
+        self, words: list[list[str]], tokenizer: PreTrainedTokenizerBase, **options: bool
+    ) -> BatchEncoding:
+        encoded: BatchEncoding = tokenizer(
+            words,
+            is_split_into_words=True,
+            truncation=True,
+            max_length=self.task.max_length,
+            padding=False,
+            **options,
+        )
+        return encoded
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the cross-entropy of logits (B, T, L) and class ids (B, T), the mean over labelled tokens."""
@@ -154,6 +178,13 @@ def spaced(words: list[list[str]], tokenizer: PreTrainedTokenizerBase) -> list[l
     if probe["input_ids"] == joined["input_ids"]:
         return words
     return [[word if place == 0 else f" {word}" for place, word in enumerate(row)] for row in words]
+
+
+def _or_next(span: Span | None, after: Span | None) -> Span | None:
+    """Return the span, or the next one where it has no characters and both begin the same word."""
+    if span is None or after is None or span[1] < span[2]:
+        return span
+    return after if span[:2] == after[:2] else span
 
 
 def _first_pieces(word_ids: list[int | None]) -> NDArray[np.int64]:
