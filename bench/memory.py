@@ -1,9 +1,11 @@
-"""How much memory unlabelled text takes, from a thousand rows to a million.
+"""How much memory unlabelled text takes on its way through a distillation, from a thousand rows to a million.
 
 `python -m bench.memory` reads made-up sentences of a text file by `load_unlabelled`, tokenizes them into the token
-store and reads every row of it in random order, each size in a process of its own. It prints one Markdown table and
-writes it to `bench/results/memory.md`. Growth is over what the process held before, libraries included. Private memory
-is what the system cannot take back; pages of mapped files count as resident too while there is room for them.
+store, reads every row of it in random order, has a tiny teacher answer all of them and show a layer, aligns its words
+with a student's pieces of words, and trains the student for an epoch on both. Each size is run in a process of its
+own. It prints one Markdown table and writes it to `bench/results/memory.md`. Growth is over what the process held
+before the step, libraries included. Private memory is what the system cannot take back; pages of mapped files count
+as resident too while there is room for them.
 """
 
 from __future__ import annotations
@@ -19,14 +21,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from compress.artifact import Artifact
+    from compress.data import TextData
 
 ROWS = (1_000, 10_000, 100_000, 1_000_000)
-STEPS = ("read", "tokenize", "a pass over the rows")
+STEPS = ("read", "tokenize", "a pass over the rows", "answers, hidden states", "alignment", "an epoch")
 RESULT = Path(__file__).parent / "results" / "memory.md"
 WORDS = [
     f"{first}{second}" for first in "bcdfghklmnprst" for second in ("ana", "ero", "ilu", "ox", "umi", "ys")
 ]
+SPECIAL = ["[PAD]", "[UNK]"]
 SECONDS = 0.005  # between two looks at the memory
 
 
@@ -36,7 +43,7 @@ def main() -> None:
         sys.stdout.write(json.dumps(measure(int(sys.argv[1]))))
         return
     lines = [
-        "# Memory of unlabelled text",
+        "# Memory of a distillation",
         "",
         "`python -m bench.memory`: growth of private memory, MB at the peak (resident memory, mapped files included).",
         "",
@@ -83,18 +90,78 @@ def measure(rows: int) -> dict[str, Any]:
 
 
 def _all_steps(file: Path, key: str, watch: Callable[[Callable[[], Any]], Any]) -> None:
-    from compress.data.token_store import build_tokens
     from compress.data.unlabelled import load_unlabelled
-
-    numbers = {word: number for number, word in enumerate(WORDS)}
-
-    def encode(chunk: Any) -> list[dict[str, list[int]]]:
-        split = [[numbers[word] for word in text.split()] for text in chunk["text"]]
-        return [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in split]
+    from compress.distillation.alignment import align_tokens
+    from compress.distillation.counterparts import SAME
+    from compress.distillation.matching import Matching
+    from compress.distillation.objectives.hidden import HiddenStates
+    from compress.distillation.run import distil
+    from compress.distillation.signals import Signal
+    from compress.distillation.teacher import Teacher
+    from compress.distillation.teachers import Teachers
+    from compress.distillation.transfer import TransferPart, tokenized
+    from compress.passes.base import Context
+    from compress.passes.distill import Distill
 
     texts = watch(lambda: load_unlabelled(str(file), pair=False))
-    store = watch(lambda: build_tokens(texts.data, encode, key))
+    part = TransferPart(texts.data, texts.fingerprint)
+    words, pieces = _models()
+    store = watch(lambda: tokenized(part, words.tokenizer, words.task))
     watch(lambda: sum(len(store[random.randrange(len(store))]["input_ids"]) for _ in range(len(store))))
+    teacher = Teacher(words, key, bf16=False)
+    watch(lambda: teacher.signals(part, [Signal("hidden", 1)]))
+    watch(lambda: align_tokens([part], words, pieces, {}, (SAME,)))
+    options = Distill.model_validate({"student": "teacher:1", "epochs": 1, "bf16": False})
+    matching = Matching(inside=(HiddenStates(layers="last"),))
+    context = Context(seed=0, workdir=file.parent / f"{key}.work")
+    watch(lambda: distil(pieces, Teachers([teacher], [1.0]), _labelled(), [part], matching, options, context))
+
+
+def _models() -> tuple[Artifact, Artifact]:
+    """Return a teacher whose tokens are words and a student that knows every other word whole, the rest in pieces."""
+    from tokenizers.models import WordLevel, WordPiece
+
+    letters, endings = {word[0] for word in WORDS}, {f"##{word[1:]}" for word in WORDS}
+    known = [*SPECIAL, *WORDS[::2], *sorted(letters), *sorted(endings)]
+    ids = {word: place for place, word in enumerate([*SPECIAL, *WORDS])}
+    pieces = WordPiece({piece: place for place, piece in enumerate(known)}, unk_token="[UNK]")
+    return _model(WordLevel(ids, unk_token="[UNK]"), layers=2), _model(pieces, layers=1)
+
+
+def _model(algorithm: Any, layers: int) -> Artifact:
+    from tokenizers import Tokenizer
+    from tokenizers.pre_tokenizers import Whitespace
+    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+    from compress.artifact import Artifact
+    from compress.manifest import Manifest
+    from compress.tasks import Task
+
+    tokenizer = Tokenizer(algorithm)
+    tokenizer.pre_tokenizer = Whitespace()
+    config = BertConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        num_hidden_layers=layers,
+        hidden_size=16,
+        intermediate_size=16,
+        num_attention_heads=2,
+        pad_token_id=0,
+    )
+    return Artifact(
+        BertForSequenceClassification(config).eval(),
+        PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]"),
+        Manifest(source="made up", task=Task(kind="classification", labels=("a", "b"))),
+    )
+
+
+def _labelled() -> TextData:
+    import datasets
+
+    from compress.data import TextData
+
+    rows = {"text": WORDS[:32], "label": [place % 2 for place in range(32)]}
+    split = datasets.Dataset.from_dict(rows)
+    return TextData("made up", split, split, split, ("a", "b"), False, "made up", ())
 
 
 def _write_sentences(file: Path, rows: int) -> None:

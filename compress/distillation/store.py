@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,8 @@ from torch import Tensor, nn
 from compress.distillation.signals import Signal
 from compress.errors import CompressError, InputError, first_line
 
+LENGTHS = "lengths.npy"
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -26,24 +27,21 @@ class Stored:
     Args:
         values: (rows, width), float32 or, as the bits of bfloat16, int16.
         lengths: the teacher's tokens of each example, int64.
+        ends: (examples,) int64, the row after each example's last.
         rows: as `Signal.rows`.
     """
 
     values: NDArray[Any]
     lengths: NDArray[np.int64]
+    ends: NDArray[np.int64]
     rows: int
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_ends", np.cumsum(self.lengths**self.rows))
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def __getitem__(self, index: int) -> Tensor:
         """Return (width,), (T, width) or (width, T, T): one example's, as float32 or bfloat16."""
-        ends: NDArray[np.int64] = self._ends  # type: ignore[attr-defined]
-        length = int(self.lengths[index])
-        stop = int(ends[index])
+        length, stop = int(self.lengths[index]), int(self.ends[index])
         values = torch.from_numpy(np.array(self.values[stop - length**self.rows : stop]))
         values = values.view(torch.bfloat16) if values.dtype == torch.int16 else values
         if self.rows == 2:
@@ -62,20 +60,40 @@ class Stored:
         return torch.stack(padded)
 
 
-def open_stored(path: Path, lengths: NDArray[np.int64], signal: Signal) -> Stored:
-    """Map a file that `writing` made.
+def open_stored(folder: Path, signals: Iterable[Signal]) -> dict[Signal, Stored]:
+    """Map the files that `writing` made.
 
     Raises:
-        InputError: it was damaged since.
+        InputError: one was damaged since.
     """
+    lengths = _mapped(folder / LENGTHS)
+    ends = {rows: _ends(lengths, rows) for rows in {signal.rows for signal in signals}}
+    return {
+        signal: Stored(_mapped(folder / file_name(signal)), lengths, ends[signal.rows], signal.rows)
+        for signal in signals
+    }
+
+
+def file_name(signal: Signal) -> str:
+    """Return the name of a signal's file."""
+    return f"{signal}.npy"
+
+
+def _mapped(path: Path) -> NDArray[Any]:
     try:
-        return Stored(np.load(path, mmap_mode="r", allow_pickle=False), lengths, signal.rows)
+        mapped: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise InputError(
             f"the teacher's cached answers are damaged ({first_line(error)})",
             place=str(path),
             remedy="Remove this file; they are computed again.",
         ) from error
+    return mapped
+
+
+def _ends(lengths: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
+    ends: NDArray[np.int64] = np.cumsum(lengths**rows)
+    return ends
 
 
 class Writer:
@@ -89,7 +107,7 @@ class Writer:
 
     def __init__(self, path: Path, lengths: NDArray[np.int64], signal: Signal) -> None:
         self.path, self.lengths, self.signal = path, lengths, signal
-        self.ends = np.cumsum(lengths**signal.rows)
+        self.ends = _ends(lengths, signal.rows)
         self.file: NDArray[Any] | None = None
 
     def write(self, indices: Sequence[int], values: Tensor, mask: Tensor) -> None:
@@ -117,21 +135,26 @@ class Writer:
 
 
 @contextmanager
-def writing(paths: dict[Signal, Path], lengths: NDArray[np.int64]) -> Iterator[dict[Signal, Writer]]:
-    """Yield a writer for each signal; the files appear whole at the end, or not at all."""
-    partial = {signal: path.with_suffix(f".{os.getpid()}.tmp") for signal, path in paths.items()}
-    for path in partial.values():
-        path.parent.mkdir(parents=True, exist_ok=True)
-    writers = {signal: Writer(path, lengths, signal) for signal, path in partial.items()}
-    try:
-        yield writers
-        for signal, writer in writers.items():
-            assert writer.file is not None
-            writer.file.flush()  # type: ignore[attr-defined]
-            partial[signal].replace(paths[signal])
-    finally:
-        for path in partial.values():
-            path.unlink(missing_ok=True)
+def writing(
+    folder: Path, signals: Iterable[Signal], lengths: NDArray[np.int64], own: Path
+) -> Iterator[dict[Signal, Writer]]:
+    """Yield a writer for each signal; the files appear whole at the end, or not at all.
+
+    Args:
+        folder: where they appear, with the lengths.
+        signals: what is written.
+        lengths: the teacher's tokens of each example.
+        own: a folder on the same disk where they lie until they are whole.
+    """
+    writers = {signal: Writer(own / file_name(signal), lengths, signal) for signal in signals}
+    yield writers
+    np.save(own / LENGTHS, lengths, allow_pickle=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    (own / LENGTHS).replace(folder / LENGTHS)
+    for writer in writers.values():
+        assert writer.file is not None
+        writer.file.flush()  # type: ignore[attr-defined]
+        writer.path.replace(folder / writer.path.name)
 
 
 def _require_room(folder: Path, size: int) -> None:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from compress.assets import cache_root
+from compress.data.cache import scratch
 from compress.display import progress, say
 from compress.distillation.signals import Signal, answer_signal, answering
-from compress.distillation.store import Stored, open_stored, writing
+from compress.distillation.store import Stored, file_name, open_stored, writing
 from compress.distillation.transfer import TransferPart, tokenized
 from compress.errors import InputError
 from compress.manifest import hash_json
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from compress.artifact import Artifact
 
 _BATCH = 32
+_ROOM = "teacher"
 
 
 @dataclass(frozen=True)
@@ -67,24 +68,26 @@ class Teacher:
             InputError: the teacher answers NaN or infinity, or has no such signal.
             CompressError: the disk has no room for them.
         """
-        key = hash_json([self.content, part.fingerprint, self.artifact.task.max_length, self.bf16, _BATCH])
-        folder = cache_root() / "teacher" / key[:32]
-        paths = {signal: folder / f"{signal}.npy" for signal in sorted({self.answer, *wanted})}
-        missing = {signal: path for signal, path in paths.items() if not path.exists()}
-        if missing:
-            self._compute(part, missing, folder / "lengths.npy")
+        key = hash_json([self.content, part.fingerprint, self.artifact.task.max_length, self.bf16, _BATCH])[
+            :32
+        ]
+        folder, signals = cache_root() / _ROOM / key, sorted({self.answer, *wanted})
+        if _missing(folder, signals):
+            with scratch(_ROOM, key) as own:
+                # Another process may have computed them while we waited.
+                self._compute(part, folder, _missing(folder, signals), own)
         else:
             say(f"  teacher's answers: {len(part.data):,} from the cache")
-        lengths: NDArray[np.int64] = np.load(folder / "lengths.npy", mmap_mode="r", allow_pickle=False)
-        return {signal: open_stored(path, lengths, signal) for signal, path in paths.items()}
+        return open_stored(folder, signals)
 
-    def _compute(self, part: TransferPart, paths: Mapping[Signal, Path], lengths_file: Path) -> None:
+    def _compute(self, part: TransferPart, folder: Path, signals: Sequence[Signal], own: Path) -> None:
+        if not signals:
+            return
         encoded = tokenized(part, self.artifact.tokenizer, self.artifact.task)
-        lengths = encoded.lengths.astype(np.int64)
         broken = 0
         with (
-            writing(dict(paths), lengths) as writers,
-            answering(self.artifact, paths, self.bf16) as answer,
+            writing(folder, signals, encoded.lengths.astype(np.int64), own) as writers,
+            answering(self.artifact, signals, self.bf16) as answer,
             progress("teacher answers", len(encoded)) as advance,
         ):
             for indices, batch in batches(encoded, self.artifact.tokenizer, _BATCH):
@@ -96,7 +99,10 @@ class Teacher:
                 advance(len(indices))
             if broken:
                 raise self.broken(broken)
-            np.save(lengths_file, lengths, allow_pickle=False)
+
+
+def _missing(folder: Path, signals: Iterable[Signal]) -> list[Signal]:
+    return [signal for signal in signals if not (folder / file_name(signal)).exists()]
 
 
 def not_finite(answer: Tensor) -> int:

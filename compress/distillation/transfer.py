@@ -36,13 +36,13 @@ class Joined:
     """Columns of the parts one after another."""
 
     parts: Sequence[Any]
-    lengths: Sequence[int]
+    sizes: Sequence[int]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_starts", [0, *accumulate(self.lengths)])
+        object.__setattr__(self, "_starts", [0, *accumulate(self.sizes)])
 
     def __len__(self) -> int:
-        return sum(self.lengths)
+        return sum(self.sizes)
 
     def __getitem__(self, index: int) -> Any:
         starts: list[int] = self._starts  # type: ignore[attr-defined]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,9 +64,14 @@ def rows_of(encoded: Any, names: Sequence[str] | None = None) -> list[dict[str, 
     return [dict(zip(keys, row, strict=True)) for row in zip(*(encoded[key] for key in keys), strict=True)]
 
 
-def by_length(encoded: Sequence[dict[str, list[int]]]) -> list[int]:
-    """Return the examples' indices, longest first: little padding, and memory runs out at once or never."""
-    return sorted(range(len(encoded)), key=lambda i: -len(encoded[i]["input_ids"]))
+def lengths_of(encoded: Iterable[dict[str, list[int]]]) -> NDArray[np.int32]:
+    """Return the tokens of each input, (inputs,) int32."""
+    return np.fromiter((len(row["input_ids"]) for row in encoded), np.int32)
+
+
+def by_length(encoded: Iterable[dict[str, list[int]]]) -> NDArray[np.int64]:
+    """Return the inputs' indices, longest first: little padding, and memory runs out at once or never."""
+    return np.argsort(-lengths_of(encoded), kind="stable")
 
 
 def pad(encoded: Sequence[dict[str, list[int]]], tokenizer: PreTrainedTokenizerBase) -> dict[str, Tensor]:
@@ -97,5 +102,5 @@ def batches(
     """Yield (indices, padded batch), longest examples first."""
     order = by_length(encoded)
     for start in range(0, len(order), batch_size):
-        indices = order[start : start + batch_size]
+        indices = order[start : start + batch_size].tolist()
         yield indices, pad([encoded[i] for i in indices], tokenizer)

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from compress.tasks import Task
-from compress.tasks.inputs import pad, stack_labels
+from compress.tasks.inputs import lengths_of, pad, stack_labels
 from compress.tasks.kind import Labels
 
 if TYPE_CHECKING:
@@ -51,10 +53,10 @@ class Examples(Dataset[dict[str, Any]]):
         return cls(encoded.inputs, encoded.labels, encoded.parts)
 
     @property
-    def lengths(self) -> list[int]:
-        """Tokens of each example's longest input, by which batches are made."""
-        lengths = [len(row["input_ids"]) for row in self.inputs]
-        return [max(lengths[i : i + self.parts]) for i in range(0, len(lengths), self.parts)]
+    def lengths(self) -> NDArray[np.int32]:
+        """(examples,) tokens of each example's longest input, by which batches are made."""
+        longest: NDArray[np.int32] = lengths_of(self.inputs).reshape(-1, self.parts).max(-1)
+        return longest
 
     def __len__(self) -> int:
         return len(self.labels)

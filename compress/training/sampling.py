@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Sampler
 
 _BATCHES = 50  # among which examples of like length are looked for
@@ -17,13 +19,14 @@ class LengthBuckets(Sampler[int]):
     same batches. The longest batch comes first, so that memory runs out at once or never.
 
     Args:
-        lengths: tokens of each example.
+        lengths: (examples,) tokens of each.
         batch_size: of all processes together.
         seed: of the order.
     """
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
-        self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
+    def __init__(self, lengths: ArrayLike, batch_size: int, seed: int) -> None:
+        self.lengths: NDArray[np.int32] = np.asarray(lengths, np.int32)
+        self.batch_size, self.seed, self.epoch = batch_size, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch begins; `Trainer` does."""
@@ -34,23 +37,17 @@ class LengthBuckets(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(hash((self.seed, self.epoch)) % 2**63)
-        order = torch.randperm(len(self.lengths), generator=generator).tolist()
-        pool = self.batch_size * max(1, min(_BATCHES, len(order) // (4 * self.batch_size)))
-        chunks = [
-            sorted(order[start : start + pool], key=lambda index: -self.lengths[index])
-            for start in range(0, len(order), pool)
-        ]
-        batches = [
-            chunk[start : start + self.batch_size]
-            for chunk in chunks
-            for start in range(0, len(chunk), self.batch_size)
-        ]
-        whole = [batch for batch in batches if len(batch) == self.batch_size]
-        rest = [batch for batch in batches if len(batch) < self.batch_size]  # a short batch comes last
-        longest = max(range(len(whole)), key=lambda i: self.lengths[whole[i][0]], default=0)
-        shuffled = torch.randperm(len(whole), generator=generator).tolist()
-        if whole:
-            place = shuffled.index(longest)
+        size, order = self.batch_size, torch.randperm(len(self), generator=generator).numpy()
+        pool = size * max(1, min(_BATCHES, len(order) // (4 * size)))
+        for start in range(0, len(order), pool):
+            some = order[start : start + pool]
+            some[:] = some[np.argsort(-self.lengths[some], kind="stable")]
+        whole = order[: len(order) // size * size].reshape(-1, size)
+        if len(whole):
+            shuffled = torch.randperm(len(whole), generator=generator).numpy()
+            longest = int(self.lengths[whole[:, 0]].argmax())
+            place = int(np.flatnonzero(shuffled == longest)[0])
             shuffled[0], shuffled[place] = shuffled[place], shuffled[0]
-        for batch in [*(whole[i] for i in shuffled), *rest]:
-            yield from batch
+            for batch in shuffled:
+                yield from whole[batch].tolist()
+        yield from order[whole.size :].tolist()  # a short batch comes last
