@@ -165,6 +165,8 @@ def load(name: str | Path, task: Task | None = None, language_model: bool = Fals
         task = task.model_copy(update={"max_length": length})
         config.update(task.head_config())
         recorded = recorded.model_copy(update={"task": task, "source": recorded.source or str(name)})
+    elif recorded.task is not None:
+        _check_head(config, recorded.task, folder)
     causal = (
         recorded.task is None and has_language_head(config) and (language_model or bool(recorded.history))
     )
@@ -252,6 +254,17 @@ def _agree_on_padding(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBa
         tokenizer.pad_token = tokenizer.eos_token
     if config.pad_token_id is None:
         config.pad_token_id = tokenizer.pad_token_id
+
+
+def _check_head(config: PretrainedConfig, task: Task, folder: Path) -> None:
+    """Refuse a head that answers another number of classes than the task has."""
+    if task.labels and config.num_labels != len(task.labels):
+        raise FolderError(
+            f"its head answers {config.num_labels} numbers, its task has {len(task.labels)} labels "
+            f"({', '.join(task.labels)})",
+            place=str(folder),
+            remedy="The head is another task's; train the model again or give another one.",
+        )
 
 
 def _check_complete(model: PreTrainedModel, info: dict[str, Any], folder: Path, trained: bool) -> None:

@@ -1,8 +1,11 @@
 """What several test files share."""
 
+import sys
+
 import pytest
 
 from compress import display
+from compress.commands.app import main
 
 
 @pytest.fixture(autouse=True)
@@ -18,3 +21,22 @@ def nothing_but_here(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("COMPRESS_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """The command line as a function."""
+
+    def run_command(*arguments):
+        """Return (exit code, stdout, stderr)."""
+        monkeypatch.setattr(sys, "argv", ["compress", *map(str, arguments)])
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run_command

@@ -13,7 +13,6 @@ from tiny_data import write_reviews
 from tiny_models import logits, tiny_artifact, tiny_model, tiny_tokenizer
 
 from compress.artifact import load, save
-from compress.commands.app import main
 from compress.tasks.inputs import encode, pad
 
 ROOT = Path(__file__).parents[1]
@@ -21,23 +20,6 @@ QUICK = ("--epochs", "1", "--max-length", "16", "--no-bf16")
 
 
 pytestmark = pytest.mark.usefixtures("nothing_but_here")
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def run_command(*arguments):
-        """Return (exit code, stdout, stderr)."""
-        monkeypatch.setattr(sys, "argv", ["compress", *map(str, arguments)])
-        capsys.readouterr()
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run_command
 
 
 def hub_model(tmp_path, hub_id, family, types):

@@ -1,10 +1,10 @@
 """Whole distillations of tiny models: what is matched, who teaches, on which text."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import datasets
@@ -293,42 +293,41 @@ def test_tokenizers_without_tokens_in_common_cannot_be_matched_by_token(folder):
 
 
 SCRIPT = """
-import sys
+import os, signal, sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
-import torch
 from test_distill_pass import distilled
 from safetensors.torch import save_file
 from compress.training.trainer import ObjectiveTrainer
-steps, step = [], ObjectiveTrainer.training_step
-ObjectiveTrainer.training_step = lambda *given: (steps.append(1), step(*given))[1]
+kill, steps, step = int(sys.argv[1]), [], ObjectiveTrainer.training_step
+def counted(*given):
+    steps.append(1)
+    if len(steps) == kill:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(*given)
+ObjectiveTrainer.training_step = counted
 weights, _ = distilled(Path({folder!r}), "resumed", epochs=4, match=[{{"objective": "hidden"}}], dropout=0.1)
 save_file({{name: value.contiguous().clone() for name, value in weights.items()}}, {out!r})
 print(len(steps))
 """
 
 
-def test_a_run_that_was_killed_goes_on_to_the_same_weights(folder):
+def test_a_run_that_was_killed_at_any_step_goes_on_to_the_same_weights(folder):
     from safetensors.torch import load_file
 
-    tests = str(Path(__file__).parent)
     whole, _ = distilled(folder, "whole", epochs=4, match=[{"objective": "hidden"}], dropout=0.1)
     out = folder / "student.safetensors"
-    script = SCRIPT.format(tests=tests, folder=str(folder), out=str(out))
-    process = subprocess.Popen(
-        [sys.executable, "-c", script], env=os.environ.copy(), stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 240
-    while not list((folder / "resumed").glob("checkpoint-*/trainer_state.json")):
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    script = SCRIPT.format(tests=str(Path(__file__).parent), folder=str(folder), out=str(out))
+
+    def run(kill):
+        command = [sys.executable, "-c", script, str(kill)]
+        return subprocess.run(command, check=False, env=os.environ.copy(), capture_output=True, text=True)
+
+    kill = random.SystemRandom().randint(1, 24)  # six steps an epoch, each of which is a checkpoint
+    assert run(kill).returncode == -signal.SIGKILL
     assert not out.exists()
-    again = subprocess.run(
-        [sys.executable, "-c", script], check=True, env=os.environ.copy(), capture_output=True, text=True
-    )
-    assert 0 < int(again.stdout.splitlines()[-1]) < 24, "it went on, it did not begin again"
+    again = run(0)
+    assert again.returncode == 0, again.stderr
+    assert int(again.stdout.splitlines()[-1]) == 24 - (kill - 1) // 6 * 6, f"killed at step {kill}"
     resumed = load_file(out)
-    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.items()), f"killed at step {kill}"

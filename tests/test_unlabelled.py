@@ -127,7 +127,7 @@ def test_only_the_training_part_of_a_folder_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "pair", "message"),
     [
-        ("x.txt", "\n \n", False, r"transfer set is empty: none of its 2 rows is left"),
+        ("x.txt", "\n \n", False, r"transfer set is empty: no text in it. Give a file with text"),
         ("x.txt", "", False, r"transfer set is empty: no text in it"),
         ("x.txt", "one text\n", True, r"single texts, but the task is over pairs"),
         ("x.txt", b"caf\xe9", False, r"not UTF-8 \(byte 0xe9\)"),

@@ -52,11 +52,12 @@ def load_unlabelled(source: str, pair: bool, task_data: TextData | None = None) 
         kept = _new(rows, train, held_out, seen, counts)
         fingerprint = write_rows(folder / "new.arrow", _coupled(kept) if coupled else kept, pair)
         if not counts["kept"]:
-            cause = "no text in it" if not counts["read"] else f"none of its {counts['read']:,} rows is left"
+            nothing = counts["empty"] == counts["read"]
+            cause = "no text in it" if nothing else f"none of its {counts['read']:,} rows is left"
             raise InputError(
                 f"the transfer set is empty: {cause}",
                 place=source,
-                remedy="Give text that is not the task's own" if counts["read"] else "Give a file with text",
+                remedy="Give a file with text" if nothing else "Give text that is not the task's own",
             )
         file = folder.parent / f"{fingerprint}.arrow"
         (folder / "new.arrow").replace(file)

@@ -68,10 +68,14 @@ def open_stored(folder: Path, signals: Iterable[Signal]) -> dict[Signal, Stored]
     """
     lengths = _mapped(folder / LENGTHS)
     ends = {rows: _ends(lengths, rows) for rows in {signal.rows for signal in signals}}
-    return {
-        signal: Stored(_mapped(folder / file_name(signal)), lengths, ends[signal.rows], signal.rows)
-        for signal in signals
-    }
+    found = {}
+    for signal in signals:
+        path = folder / file_name(signal)
+        values, expected = _mapped(path), int(ends[signal.rows][-1])
+        if len(values) != expected:
+            raise _damaged(path, f"{len(values):,} rows where {expected:,} should be")
+        found[signal] = Stored(values, lengths, ends[signal.rows], signal.rows)
+    return found
 
 
 def file_name(signal: Signal) -> str:
@@ -83,12 +87,16 @@ def _mapped(path: Path) -> NDArray[Any]:
     try:
         mapped: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise InputError(
-            f"the teacher's cached answers are damaged ({first_line(error)})",
-            place=str(path),
-            remedy="Remove this file; they are computed again.",
-        ) from error
+        raise _damaged(path, first_line(error)) from error
     return mapped
+
+
+def _damaged(path: Path, why: str) -> InputError:
+    return InputError(
+        f"the teacher's cached answers are damaged, or another teacher's ({why})",
+        place=str(path),
+        remedy="Remove this file; they are computed again.",
+    )
 
 
 def _ends(lengths: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
