@@ -152,8 +152,9 @@ def require_budgets(done: Sequence[Path]) -> None:
 def _check(steps: Sequence[Step], state: ModelPlan) -> list[str]:
     state.quantized = state.config is not None and is_quantized(state.config)
     for index, step in enumerate(steps):
-        state.place, state.steps = f"passes[{index}] ({step.pass_.name})", index
+        state.place = f"passes[{index}] ({step.pass_.name})"
         step.pass_.check(state)
+        state.results.append((state.config, state.task))
     return state.errors
 
 

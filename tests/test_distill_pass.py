@@ -19,6 +19,7 @@ from compress.data import TextData
 from compress.distillation.answers import as_logits, read_answers
 from compress.distillation.ensemble import Ensemble, weights_of
 from compress.distillation.objective import DistillationObjective
+from compress.distillation.teacher import Teacher
 from compress.errors import InputError
 from compress.passes.base import Context, ModelPlan
 from compress.passes.distill import Distill
@@ -255,6 +256,9 @@ def test_what_cannot_work_is_refused_before_anything_runs(folder):
     wrong = [{"objective": "hidden", "layers": [[0, 3]]}]
     assert "[0, 3]: the teacher has layers 0 to 2" in checked(teacher=str(folder / "teacher"), match=wrong)
     assert "there is no file none.csv" in checked(teacher="none.csv")
+    assert "freeze: there is no layer 2, the model has 2" in checked(student="teacher:2", freeze=[0, 2])
+    assert "no model has these sizes" in checked(student="new:hidden_size=30")
+    assert "tiny does not say what single raters thought" in checked(teacher="ratings")
     assert "unlabelled: there is no none.txt" in checked(student="teacher:1", unlabelled="none.txt")
     for more in ({"unlabelled": "brown-pos"}, {"augment": [{"method": "word-swap"}]}):
         assert "kd_weight is 0 with nothing matched" in checked(student="teacher:1", kd_weight=0, **more)
@@ -269,6 +273,30 @@ def test_what_cannot_work_is_refused_before_anything_runs(folder):
         Distill(student="teacher:1", kd_weight=(1, 1.5))
     with pytest.raises(ValueError, match="above 0"):
         Distill(student="teacher:1", temperature=(4, 0))
+
+
+def test_a_step_of_the_chain_as_teacher_is_checked_before_anything_runs():
+    config = tiny_model("bert").config
+    tagger = Task(kind="tokens", labels=("a", "b"))
+    results = [(config, None), (config, tagger), (config, TASK)]
+    wrong = [{"objective": "hidden", "layers": [[3, 0]]}]
+
+    def refused(**options):
+        plan = ModelPlan(config, TASK, tiny_data(), results, place="passes[3] (distill)")
+        Distill(**options).check(plan)
+        return "\n".join(plan.errors)
+
+    assert "step:4 is not a pass before this one. Give step:1 to step:3" in refused(teacher="step:4")
+    assert "step:1 has no trained head" in refused(teacher="step:1")
+    assert "the teacher's task is tokens, the student's classification" in refused(teacher="step:2")
+    assert "[3, 0]: the teacher has layers 0 to 2" in refused(teacher="step:3", match=wrong)
+    assert refused(teacher="step:3") == ""
+
+
+def test_what_cannot_be_compared_is_refused_before_the_teacher_answers(folder, monkeypatch):
+    monkeypatch.setattr(Teacher, "signals", None)  # called, it would fail otherwise
+    with pytest.raises(InputError, match="3 relation heads do not divide a width of 32"):
+        distilled(folder, match=[{"objective": "relations", "heads": 3}])
 
 
 def test_an_empty_transfer_set_is_refused(folder):

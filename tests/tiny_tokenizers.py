@@ -2,7 +2,9 @@
 
 import itertools
 import json
+import math
 import random
+from collections import Counter
 from dataclasses import dataclass
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -120,12 +122,10 @@ def trained_tokenizer(family, texts=SENTENCES, size=400):
     tokenizer, trainer = _BUILDERS[style.kind](style, size, special)
     if style.lower:
         tokenizer.normalizer = normalizers.Sequence([normalizers.NFD(), normalizers.Lowercase()])
-    tokenizer.train_from_iterator(texts, trainer)
-    if style.kind == "wordpiece":  # whose trainer numbers the pieces otherwise in every process
-        pieces = [*special, *sorted(set(tokenizer.get_vocab()) - set(special))]
-        tokenizer.model = models.WordPiece(
-            {piece: number for number, piece in enumerate(pieces)}, unk_token=style.special["unk_token"]
-        )
+    if trainer:
+        tokenizer.train_from_iterator(texts, trainer)
+    else:
+        tokenizer.model = _model_of(_frequent_pieces(tokenizer, texts, size - len(special)), style, special)
     if style.kind == "metaspace":
         tokenizer = _without_special_bytes(tokenizer)
     if style.single != "$A":
@@ -144,7 +144,7 @@ def _wordpiece(style, size, special):
     tokenizer = Tokenizer(models.WordPiece(unk_token=style.special["unk_token"]))
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
-    return tokenizer, trainers.WordPieceTrainer(vocab_size=size, special_tokens=special, show_progress=False)
+    return tokenizer, None
 
 
 def _bytes(style, size, special):
@@ -186,10 +186,34 @@ def _unigram(style, size, special):
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
+    return tokenizer, None
+
+
+def _frequent_pieces(tokenizer, texts, size):
+    """Count letters and the substrings of words that cover most of the texts, by (piece, whether it begins a word).
+
+    The trainers of word pieces and of unigrams choose other pieces in every process.
+    """
+    counts = Counter()
+    for text in texts:
+        text = tokenizer.normalizer.normalize_str(text) if tokenizer.normalizer else text
+        for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text):
+            ends = itertools.combinations(range(len(word) + 1), 2)
+            counts.update((word[start:end], start == 0) for start, end in ends)
+    order = sorted(counts, key=lambda key: (len(key[0]) > 1, -counts[key] * len(key[0]), key))
+    return {key: counts[key] for key in order[:size]}
+
+
+def _model_of(counts, style, special):
     unknown = style.special["unk_token"]
-    return tokenizer, trainers.UnigramTrainer(
-        vocab_size=size, special_tokens=special, unk_token=unknown, show_progress=False
-    )
+    if style.kind == "wordpiece":
+        pieces = [*special, *(piece if begins else f"##{piece}" for piece, begins in counts)]
+        return models.WordPiece({piece: number for number, piece in enumerate(pieces)}, unk_token=unknown)
+    merged = Counter()
+    for (piece, _), count in counts.items():
+        merged[piece] += count
+    scored = [(piece, math.log(count / merged.total())) for piece, count in merged.items()]
+    return models.Unigram([*((token, 0.0) for token in special), *scored], unk_id=special.index(unknown))
 
 
 _BUILDERS = {"wordpiece": _wordpiece, "bytes": _bytes, "metaspace": _metaspace, "unigram": _unigram}

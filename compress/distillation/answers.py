@@ -145,6 +145,22 @@ def ratings(data: str, task: Task) -> Answers:
     Raises:
         InputError: the data set has no single raters.
     """
+    names, by_text = require_votes(data)
+    order = match_labels(names, task.labels, RATINGS)
+    counts = np.array(list(by_text.values()), np.float64)[:, order] + 0.5
+    return Answers(
+        RATINGS,
+        as_logits(counts / counts.sum(-1, keepdims=True)),
+        {text: row for row, text in enumerate(by_text)},
+    )
+
+
+def require_votes(data: str) -> tuple[tuple[str, ...], dict[str, tuple[float, ...]]]:
+    """Return the class names of a packaged data set, and for each text its votes in that order.
+
+    Raises:
+        InputError: it has no single raters.
+    """
     from compress.data.packaged import read_votes
 
     votes = read_votes(data)
@@ -154,14 +170,7 @@ def ratings(data: str, task: Task) -> Answers:
             place="teacher",
             remedy="movie-reviews does; for your own data give a file of probabilities as the teacher.",
         )
-    names, by_text = votes
-    order = match_labels(names, task.labels, RATINGS)
-    counts = np.array(list(by_text.values()), np.float64)[:, order] + 0.5
-    return Answers(
-        RATINGS,
-        as_logits(counts / counts.sum(-1, keepdims=True)),
-        {text: row for row, text in enumerate(by_text)},
-    )
+    return votes
 
 
 def as_logits(values: NDArray[np.float64], apart: bool = False) -> NDArray[np.float32]:

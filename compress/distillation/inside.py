@@ -11,6 +11,8 @@ from compress.distillation.objective import Part, compared
 from compress.distillation.objectives.base import Inside
 from compress.distillation.signals import Signal, answering, layer_list
 from compress.distillation.teachers import TEACHER_INPUTS, Teachers
+from compress.distillation.transfer import TransferPart
+from compress.tasks.inputs import pad
 from compress.training.examples import Collator, Examples
 
 if TYPE_CHECKING:
@@ -27,6 +29,32 @@ def signals_wanted(inside: Sequence[Inside], teachers: Teachers, student: Artifa
         InputError: it is no model, or a layer is out of range.
     """
     return {pair.teacher for each in inside for pair in each.pairs(*_depths(teachers, student))}
+
+
+def require_comparable(
+    inside: Sequence[Inside], teachers: Teachers, student: Artifact, part: TransferPart
+) -> None:
+    """Try the objectives on one text, before a teacher reads them all.
+
+    Arguments are those of `build_parts`; `part` holds the text.
+
+    Raises:
+        InputError: a model shows no such signal, or two signals cannot be compared.
+    """
+    if not inside:
+        return
+    pairs = [each.pairs(*_depths(teachers, student)) for each in inside]
+    one = part.data.select([0])
+
+    def shapes(artifact: Artifact, signals: set[Signal]) -> dict[Signal, tuple[int, ...]]:
+        batch = pad(artifact.task.encode(one, artifact.tokenizer).inputs, artifact.tokenizer)
+        with answering(artifact, signals, bf16=False) as ask:
+            return {signal: tuple(value.shape) for signal, value in ask(batch).items()}
+
+    theirs = shapes(teachers.first.artifact, {pair.teacher for some in pairs for pair in some})
+    ours = shapes(student, {pair.student for some in pairs for pair in some})
+    for options, some in zip(inside, pairs, strict=True):
+        options.build([theirs[pair.teacher] for pair in some], [ours[pair.student] for pair in some])
 
 
 def build_parts(

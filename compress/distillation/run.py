@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from compress.distillation.alignment import align_tokens
 from compress.distillation.counterparts import SAME
-from compress.distillation.inside import build_parts, signals_wanted
+from compress.distillation.inside import build_parts, require_comparable, signals_wanted
 from compress.distillation.objective import DistillationObjective, answer_positions
 from compress.distillation.teachers import Teachers
 from compress.distillation.transfer import TransferPart, examples_of
@@ -59,6 +59,7 @@ def distil(
         train(student, examples, dev, hard, options, context, title="distil")
         return
     inside = signals_wanted(matching.inside, teachers, student)
+    require_comparable(matching.inside, teachers, student, parts[0])
     live = None
     with ExitStack() as stack:
         if cached:

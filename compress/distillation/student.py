@@ -82,7 +82,22 @@ def new_config(student: str, teacher: PretrainedConfig) -> PretrainedConfig | No
                 remedy=f"Write sizes as in its config.json, new:num_hidden_layers=2; it has {', '.join(sizes)}.",
             )
         setattr(config, name.strip(), int(text))
+    _require_possible(config)
     return config
+
+
+def _require_possible(config: PretrainedConfig) -> None:
+    """Build the bare model without memory for its weights: its own code knows which sizes go together."""
+    import torch
+    from transformers import AutoModel
+
+    try:
+        with torch.device("meta"):
+            AutoModel.from_config(copy.deepcopy(config))
+    except (ValueError, RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"no model has these sizes ({first_line(error)})", place="student", remedy="Give others."
+        ) from error
 
 
 def make_student(student: str, teacher: Artifact) -> Artifact:
@@ -102,12 +117,7 @@ def make_student(student: str, teacher: Artifact) -> Artifact:
     config = new_config(student, teacher.model.config)
     if config is not None:
         _require_room(config, teacher)
-        try:
-            return teacher.evolve(model=type(teacher.model)(config).eval(), attachments={})
-        except ValueError as error:
-            raise InputError(
-                f"no model has these sizes ({first_line(error)})", place="student", remedy="Give others."
-            ) from error
+        return teacher.evolve(model=type(teacher.model)(config).eval(), attachments={})
     wanted = layers_wanted(student)
     if wanted is None:
         return load(student, teacher.task)

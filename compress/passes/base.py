@@ -26,7 +26,7 @@ class ModelPlan:
         config: the model's config; None once a pass has put a model in place that is not known yet.
         task: what the model answers; None without a trained head.
         data: the data the chain runs on, None where there is none.
-        steps: how many passes come before this one in the chain.
+        results: config and task of what each pass before this one made, first to last.
         quantized, exported: whether a pass before this one did that.
         errors: everything that was refused, each with cause and remedy.
     """
@@ -34,7 +34,7 @@ class ModelPlan:
     config: PretrainedConfig | None
     task: Task | None
     data: TextData | None
-    steps: int = 0
+    results: list[tuple[PretrainedConfig | None, Task | None]] = field(default_factory=list)
     quantized: bool = False
     exported: bool = False
     place: str = ""

@@ -21,6 +21,8 @@ from compress.training.config import TrainingPass
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from transformers import PretrainedConfig
+
     from compress.artifact import Artifact
     from compress.data import TextData
     from compress.distillation.answers import Answers
@@ -148,21 +150,17 @@ class Distill(TrainingPass):
                 self._check_student(plan)
             for name in filter(None, (self.teacher, *self.teachers)):
                 self._check_teacher(plan, name)
+            self.check_layers(plan)
         except CompressError as error:
             plan.errors.append(f"{plan.place}: {error}")
 
     def _check_teacher(self, plan: ModelPlan, name: str) -> None:
         from compress.architectures import layer_count_of
         from compress.artifact import read_config, read_manifest
-        from compress.distillation.answers import RATINGS, is_answers_file
+        from compress.distillation.answers import RATINGS, is_answers_file, require_votes
         from compress.distillation.ensemble import order_of
         from compress.sources import resolve_model
 
-        number = step_number(name)
-        if number is not None:
-            if not 1 <= number <= plan.steps:
-                plan.refuse(f"{name} is not a pass before this one", f"Give step:1 to step:{plan.steps}.")
-            return
         if name == RATINGS or is_answers_file(name):
             if self.match and name == self.teacher:
                 plan.refuse(
@@ -171,6 +169,8 @@ class Distill(TrainingPass):
                 )
             if name != RATINGS and not Path(name).is_file():
                 plan.refuse(f"there is no file {name}", "Give a file of the teacher's answers, or a model.")
+            if name == RATINGS and plan.data is not None:
+                require_votes(plan.data.name)
             if plan.task is not None and not plan.task.one_answer:
                 plan.refuse(
                     f"{name} holds an answer for a text, the task is {plan.task.kind}", "Give a model."
@@ -178,10 +178,18 @@ class Distill(TrainingPass):
             if not self.cache:
                 plan.refuse(f"{name} cannot answer at every step", "Leave cache on.")
             return
-        folder = resolve_model(name).path
-        task = read_manifest(folder).task
-        if name == self.teacher and plan.config is not None:
-            self._check_layers(layer_count_of(read_config(folder)), layer_count_of(plan.config))
+        number = step_number(name)
+        config: PretrainedConfig | None
+        if number is None:
+            folder = resolve_model(name).path
+            config, task = read_config(folder), read_manifest(folder).task
+        elif 1 <= number <= len(plan.results):
+            config, task = plan.results[number - 1]
+        else:
+            plan.refuse(f"{name} is not a pass before this one", f"Give step:1 to step:{len(plan.results)}.")
+            return
+        if name == self.teacher and config is not None and plan.config is not None:
+            self._check_layers(layer_count_of(config), layer_count_of(plan.config))
         if task is None:
             plan.refuse(f"{name} has no trained head", "Fine-tune it and give that folder.")
         elif plan.task is not None:

@@ -30,6 +30,7 @@ class Finetune(TrainingPass):
         if plan.data is not None and (plan.task is None or plan.task.gives_way(plan.data.kind)):
             plan.task = task_of(plan.data, self.max_length)
         self.check_trainable(plan)
+        self.check_layers(plan)
 
     def apply(self, artifact: Artifact, context: Context) -> Artifact:
         """Return the artifact with trained weights and, where it had none, a head for the data's task."""

@@ -97,6 +97,17 @@ class TrainingPass(Pass):
         if plan.data is None:
             plan.refuse("training needs data", "Add `data:` to the recipe or --data to the command.")
 
+    def check_layers(self, plan: ModelPlan) -> None:
+        """Refuse to freeze layers that the model which is trained has not, where its config is known."""
+        from compress.architectures import layer_count_of
+
+        numbers = [part for part in self.freeze if part != "embeddings"]
+        if numbers and plan.config is not None and max(numbers) >= (count := layer_count_of(plan.config)):
+            plan.refuse(
+                f"freeze: there is no layer {max(numbers)}, the model has {count}",
+                f"Give layers from 0 to {count - 1}, or embeddings.",
+            )
+
     def _check_moves(self, plan: ModelPlan) -> None:
         """Refuse adversarial steps and second passes that would do nothing, or something else."""
         if self.adversarial and (self.adapter is not None or "embeddings" in self.freeze):
