@@ -224,6 +224,15 @@ def test_bad_data_is_refused_before_anything_is_written(run, tmp_path, content):
         ("quantize broken --out new", "model.safetensors: the file was truncated or altered"),
         ("distill --teacher model --student teacher:9 --data d.csv --out new", "the teacher has 3 layers"),
         ("distill --teacher model --student teacher:1 --data d.csv --kd-weight 2 --out new", "kd_weight"),
+        (
+            "distill --teacher model --student teacher:1 --data d.csv --kd-weight [1,-1] --out new",
+            "kd_weight",
+        ),
+        (
+            "distill --teacher model --student teacher:1 --data d.csv --temperature warm --out new",
+            "temperature",
+        ),
+        ("distill --teacher model --student teacher:1 --data d.csv --match {a --out new", "'{a' is no YAML"),
         ("run none.yaml", "none.yaml: cannot be read"),
         ("bench none", "none"),
         ("bench model --data d.csv --slice-by age", "there is no column 'age'"),

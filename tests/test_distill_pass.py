@@ -16,6 +16,7 @@ from tiny_models import WORDS, tiny_artifact, tiny_model, tiny_tokenizer
 
 from compress.artifact import save
 from compress.data import TextData
+from compress.data.augmentation import WordSwap, augment
 from compress.distillation.answers import as_logits, read_answers
 from compress.distillation.ensemble import Ensemble, weights_of
 from compress.distillation.objective import DistillationObjective
@@ -136,6 +137,23 @@ def test_the_teacher_labels_text_without_labels(folder):
     made, notes = distilled(folder, "made", augment=[{"method": "word-swap", "copies": 1}])
     assert not same(plain, made)
     assert any("word-swap" in note for note in notes), notes
+
+
+def test_new_texts_may_be_others_in_every_epoch(folder):
+    made = [{"method": "word-swap", "rate": 0.5}]
+    once, notes = distilled(folder, "once", augment=made, epochs=2)
+    anew, more_notes = distilled(folder, "anew", augment=made, augment_anew=True, epochs=2)
+    again, _ = distilled(folder, "again", augment=made, augment_anew=True, epochs=2)
+    assert not same(once, anew)
+    assert same(anew, again)
+    assert sum("augmentation" in note for note in notes) == 1
+    assert sum("augmentation" in note for note in more_notes) == 2
+    assert "augment_anew without augment" in checked(student="teacher:1", augment_anew=True)
+    first, second = (
+        set(augment(tiny_data().train, [WordSwap(rate=0.5)], 0, "x", draw=draw).data["text"])
+        for draw in (0, 1)
+    )
+    assert first - second and second - first
 
 
 def test_a_teacher_that_does_not_count_is_not_asked(folder, monkeypatch):

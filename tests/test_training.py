@@ -245,6 +245,17 @@ def test_the_order_depends_on_seed_and_epoch_alone():
     assert list(LengthBuckets([4, 5, 6], 16, seed=0)) != []
 
 
+def test_each_epoch_reads_the_stretch_whose_turn_it_is():
+    lengths = np.arange(40) % 7 + 3
+    sampler = LengthBuckets(lengths, 4, seed=3, turns=(range(10, 20), range(20, 31), range(31, 40)))
+    for epoch, turn in enumerate((range(10, 19), range(20, 29), range(31, 40), range(10, 19))):
+        sampler.set_epoch(epoch)
+        assert (
+            len(sampler) == 10 + 9
+        )  # as much of a turn as the shortest has, so that epochs have as many steps
+        assert sorted(sampler) == [*range(10), *turn]
+
+
 def test_options_that_cannot_be_are_refused():
     plan = ModelPlan(None, TASK, tiny_data(), place="passes[0] (distill)")
     Distill(student="teacher:1", teachers=("a",), teacher_weights=(1.0,), track=("wandb",)).check(plan)

@@ -118,12 +118,17 @@ def distill(
     task: Kind = None,
     logits: Annotated[Literal["kl", "mse"] | None, field(Distill, "logits")] = None,
     temperature: Annotated[
-        float | None, typer.Option(help="T, softens both distributions.", show_default="2")
+        str | None,
+        typer.Option(
+            metavar="T", help="Softens both distributions; '[4, 1]' goes from 4 to 1.", show_default="2"
+        ),
     ] = None,
     kd_weight: Annotated[
-        float | None,
+        str | None,
         typer.Option(
-            help="Weight of the teacher's term, 0 to 1; the labels get the rest.", show_default="0.5"
+            metavar="W",
+            help="Weight of the teacher's term, 0 to 1; the labels get the rest; '[1, 0.3]' goes from 1 to 0.3.",
+            show_default="0.5",
         ),
     ] = None,
     match: Annotated[
@@ -152,6 +157,7 @@ def distill(
             "'{method: word-swap, copies: 2}'. May be repeated.",
         ),
     ] = None,
+    augment_anew: Annotated[bool | None, field(Distill, "augment_anew", "--augment-anew")] = None,
     out: Out = None,
     text: Text = None,
     text_pair: TextPair = None,
@@ -192,11 +198,12 @@ def distill(
     shared = _shared(locals())
     options = {
         "logits": logits,
-        "temperature": temperature,
-        "kd_weight": kd_weight,
+        "temperature": _yaml(temperature),
+        "kd_weight": _yaml(kd_weight),
         "match": [_choice(each, "objective") for each in match or ()],
         "unlabelled": unlabelled,
         "augment": [_choice(each, "method") for each in augment or ()],
+        "augment_anew": augment_anew,
         "cache": cache,
         **shared,
     }
@@ -221,12 +228,17 @@ def _shared(given: dict[str, Any]) -> dict[str, Any]:
 
 def _choice(text: str | None, key: str) -> dict[str, Any] | None:
     """Read `hidden` as `{key: hidden}`, and `{objective: hidden, layers: last}` as it stands."""
-    if text is None:
-        return None
+    value = _yaml(text)
+    return value if value is None or isinstance(value, dict) else {key: str(value)}
+
+
+def _yaml(text: str | None) -> Any:
+    """Read an option as it would be read in a recipe."""
     import yaml
 
     try:
-        value = yaml.safe_load(text)
+        return None if text is None else yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise InputError(f"{text!r} is no YAML", place="options", remedy=f"Write {{{key}: …}}.") from error
-    return value if isinstance(value, dict) else {key: str(value)}
+        raise InputError(
+            f"{text!r} is no YAML", place="options", remedy="Write it as in a recipe; see --help."
+        ) from error

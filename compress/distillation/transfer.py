@@ -25,10 +25,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TransferPart:
-    """Some of the text, with the hash that stands for its content; without a "label" column it is unlabelled."""
+    """Some of the text, with the hash that stands for its content; without a "label" column it is unlabelled.
+
+    Of the parts with a `turn` each epoch reads one, in this order; all others are read in every epoch.
+    """
 
     data: datasets.Dataset
     fingerprint: str
+    turn: int | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ def tokenized(part: TransferPart, tokenizer: PreTrainedTokenizerBase, task: Task
 
 
 def examples_of(parts: Sequence[TransferPart], tokenizer: PreTrainedTokenizerBase, task: Task) -> Examples:
-    """Tokenize all parts: the first has labels, the others have none."""
+    """Tokenize all parts: the first has labels, the others have none, and those with turns come last."""
     first, *others = parts
     examples = Examples.of(first.data, tokenizer, task)
     if not others:
@@ -90,4 +94,11 @@ def examples_of(parts: Sequence[TransferPart], tokenizer: PreTrainedTokenizerBas
         nothing = IGNORED if examples.labels.dtype.kind == "i" else np.nan
         shape = (len(lengths) // examples.parts, *examples.labels.shape[1:])
         labels = np.concatenate([examples.labels, np.full(shape, nothing, examples.labels.dtype)])
-    return Examples(joined([examples.inputs, *stores]), labels, examples.parts)
+    sizes = [len(examples), *(len(store) // examples.parts for store in stores)]
+    ends = list(accumulate(sizes))
+    turns = [
+        range(end - size, end)
+        for part, size, end in zip(parts, sizes, ends, strict=True)
+        if part.turn is not None
+    ]
+    return Examples(joined([examples.inputs, *stores]), labels, examples.parts, turns=turns)

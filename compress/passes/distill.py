@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from compress.artifact import Artifact
     from compress.data import TextData
+    from compress.data.texts import Texts
     from compress.distillation.answers import Answers
     from compress.distillation.teacher import Teacher
     from compress.distillation.transfer import TransferPart
@@ -78,6 +80,7 @@ class Distill(TrainingPass):
     augment: tuple[AnyAugmentation, ...] = Field(
         (), description="new texts made of the training text, of which only the teacher knows the answer"
     )
+    augment_anew: bool = Field(False, description="make other new texts for every epoch")
     cache: bool = Field(True, description="keep the teacher's answers on disk; off: it answers at every step")
 
     @field_validator("unlabelled", mode="before")
@@ -137,6 +140,8 @@ class Distill(TrainingPass):
                 "near-texts makes pairs, the task is over single texts",
                 "Take another method of augmentation, or more text by `unlabelled`.",
             )
+        if self.augment_anew and not self.augment:
+            plan.refuse("augment_anew without augment", "Name the methods in augment, or leave it out.")
         if (self.unlabelled or self.augment) and self._matching.labels_alone:
             plan.refuse(
                 "only the teacher can label this text, and kd_weight is 0 with nothing matched",
@@ -283,13 +288,17 @@ class Distill(TrainingPass):
         from compress.data.unlabelled import load_unlabelled
         from compress.distillation.transfer import TransferPart
 
-        found = [load_unlabelled(source, data.pair, data) for source in self.unlabelled]
+        found: list[tuple[Texts, int | None]] = [
+            (load_unlabelled(source, data.pair, data), None) for source in self.unlabelled
+        ]
         if self.augment:
             key = f"{data.fingerprint}/train"
-            found.append(augment(data.train, self.augment, context.seed, key, context.device))
-        for texts in found:
+            for turn in range(math.ceil(self.epochs)) if self.augment_anew else (None,):
+                made = augment(data.train, self.augment, context.seed, key, context.device, turn or 0)
+                found.append((made, turn))
+        for texts, _ in found:
             context.notes.extend(texts.notes)
-        return [TransferPart(texts.data, texts.fingerprint) for texts in found]
+        return [TransferPart(texts.data, texts.fingerprint, turn) for texts, turn in found]
 
     def _weights(self, members: Sequence[Teacher | Answers], data: TextData) -> list[float]:
         """Return what each teacher's logits count; the weights add up to 1."""

@@ -39,12 +39,19 @@ class Examples(Dataset[dict[str, Any]]):
         labels: one an example, as the task's loss reads them: class ids, float targets, ids of tokens, …
         parts: inputs that make one example, 2 for the pairs of an embedding.
         targets: what the objective gets besides the labels, by name.
+        turns: examples, the last ones, of which each epoch reads one stretch in turn; the others it always reads.
     """
 
     def __init__(
-        self, inputs: Inputs, labels: Labels, parts: int = 1, targets: Mapping[str, Column] | None = None
+        self,
+        inputs: Inputs,
+        labels: Labels,
+        parts: int = 1,
+        targets: Mapping[str, Column] | None = None,
+        turns: Sequence[range] = (),
     ) -> None:
         self.inputs, self.labels, self.parts, self.targets = inputs, labels, parts, dict(targets or {})
+        self.turns = turns
 
     @classmethod
     def of(cls, data: datasets.Dataset, tokenizer: PreTrainedTokenizerBase, task: Task) -> Examples:

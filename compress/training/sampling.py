@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -22,22 +22,27 @@ class LengthBuckets(Sampler[int]):
         lengths: (examples,) tokens of each.
         batch_size: of all processes together.
         seed: of the order.
+        turns: the last examples, in stretches of which each epoch reads one in turn, as much as the shortest has.
     """
 
-    def __init__(self, lengths: ArrayLike, batch_size: int, seed: int) -> None:
+    def __init__(self, lengths: ArrayLike, batch_size: int, seed: int, turns: Sequence[range] = ()) -> None:
         self.lengths: NDArray[np.int32] = np.asarray(lengths, np.int32)
-        self.batch_size, self.seed, self.epoch = batch_size, seed, 0
+        self.batch_size, self.seed, self.epoch, self.turns = batch_size, seed, 0, turns
+        self._always = turns[0].start if turns else len(self.lengths)
+        self._in_turn = min(map(len, turns), default=0)
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch begins; `Trainer` does."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        return self._always + self._in_turn
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(hash((self.seed, self.epoch)) % 2**63)
         size, order = self.batch_size, torch.randperm(len(self), generator=generator).numpy()
+        if self.turns:
+            order[order >= self._always] += self.turns[self.epoch % len(self.turns)].start - self._always
         pool = size * max(1, min(_BATCHES, len(order) // (4 * size)))
         for start in range(0, len(order), pool):
             some = order[start : start + pool]

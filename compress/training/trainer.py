@@ -160,7 +160,8 @@ class ObjectiveTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthBuckets:
         assert isinstance(self.train_dataset, Examples)
         size = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
-        return LengthBuckets(self.train_dataset.lengths, size, self.args.seed)
+        examples = self.train_dataset
+        return LengthBuckets(examples.lengths, size, self.args.seed, examples.turns)
 
 
 class _ProgressBar(TrainerCallback):

@@ -25,6 +25,7 @@ def augment(
     seed: int,
     fingerprint: str,
     device: str = "cpu",
+    draw: int = 0,
 ) -> Texts:
     """Make `copies` new texts of each row by each method.
 
@@ -38,6 +39,7 @@ def augment(
         seed: of everything drawn.
         fingerprint: hash that stands for the rows and their order.
         device: where a model of a method runs.
+        draw: from 0; another draw with the same seed makes other texts.
 
     Raises:
         InputError: a method's model cannot do what is asked, or no text came out changed.
@@ -49,14 +51,14 @@ def augment(
     columns = [name for name in COLUMNS if name in data.column_names]
     models = [content_hash(resolve_model(name).path) for method in methods for name in method.model_names()]
     configs = [method.model_dump(mode="json") for method in methods]
-    key = hash_json([fingerprint, configs, models, seed])
+    key = hash_json([fingerprint, configs, models, seed, *([draw] if draw else [])])
 
     def corpus() -> list[str]:
         return sorted({text for name in columns for text in data[name]})
 
     def build(file: Path) -> None:
         prepared = [(method, method.prepare(device, corpus)) for method in methods]
-        write_rows(file, _new_rows(data.select_columns(columns), prepared, seed), len(columns) == 2)
+        write_rows(file, _new_rows(data.select_columns(columns), prepared, seed, draw), len(columns) == 2)
 
     made = open_texts(cached(ROOM, f"augmented-{key}.arrow", build))
     names = ", ".join(method.model_dump()["method"] for method in methods)
@@ -68,14 +70,14 @@ def augment(
 
 
 def _new_rows(
-    data: datasets.Dataset, methods: Sequence[tuple[Augmentation, Rewrite]], seed: int
+    data: datasets.Dataset, methods: Sequence[tuple[Augmentation, Rewrite]], seed: int, draw: int
 ) -> Iterator[Row]:
     with progress("augment", len(data)) as advance:
         for start in range(0, len(data), _CHUNK):
             chunk = data[start : start + _CHUNK]
             rows: list[Row] = list(zip(*chunk.values(), strict=True))
             made = [
-                rewrite_rows(method, rewrite, rows, seed, copy)
+                rewrite_rows(method, rewrite, rows, seed, draw * method.copies + copy)
                 for method, rewrite in methods
                 for copy in range(method.copies)
             ]
