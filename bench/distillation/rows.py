@@ -135,6 +135,7 @@ class Row:
             (self.mixes, setting.mixes),
             (self.raw == "kindred", setting.kindred),
             (self.more and not self.raw, setting.more),
+            ("augment_anew" in self.options, "augment" in setting.more),
             (self.ensemble, len(setting.teachers) > 1),
             (self.options.get("logits") == "mse", setting.metric != "spearman"),
         ]
@@ -155,6 +156,7 @@ ROWS = {
     "relations": Row("+ relations", {"match": [RELATIONS]}),
     "long": Row("+ hidden states, 10 epochs", {"match": [HIDDEN]}, epochs=10),
     "unlabelled": Row("+ more text", {}, more=True),
+    "anew": Row("+ more text, anew in every epoch", {"augment_anew": True}, more=True),
     "ensemble": Row("+ second teacher", {}, ensemble=True),
     "raw": Row("+ raw text with hidden states first", {}, raw="any"),
     "all": Row(
