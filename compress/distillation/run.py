@@ -44,7 +44,7 @@ def distil(
         matching: what is to be matched.
         options: of the training.
         context: of the pass.
-        cached: whether the teachers answer once, before the training, or at every step.
+        cached: whether the teachers answer once, before the training, or at every step, as of masked words in any case.
 
     Raises:
         InputError: a teacher's answers are broken or missing, labels differ, or signals cannot be compared.
@@ -62,7 +62,7 @@ def distil(
     require_comparable(matching.inside, teachers, student, parts[0])
     live = None
     with ExitStack() as stack:
-        if cached:
+        if cached and not task.rules.condenses:  # a vocabulary's logits for every token would fill a disk
             with first_goes_first(context.device):
                 examples.targets |= teachers.columns(parts, task, inside)
         else:

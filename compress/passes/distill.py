@@ -81,7 +81,10 @@ class Distill(TrainingPass):
         (), description="new texts made of the training text, of which only the teacher knows the answer"
     )
     augment_anew: bool = Field(False, description="make other new texts for every epoch")
-    cache: bool = Field(True, description="keep the teacher's answers on disk; off: it answers at every step")
+    cache: bool = Field(
+        True,
+        description="keep the teacher's answers on disk; off, and for masked words: it answers at every step",
+    )
 
     @field_validator("unlabelled", mode="before")
     @classmethod

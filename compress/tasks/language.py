@@ -71,7 +71,8 @@ class Language(Kind):
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the cross-entropy of logits (B, T, V) and ids (B, T), the mean over hidden tokens."""
-        return class_loss(logits, labels)
+        hidden = labels != IGNORED  # most are not, and a vocabulary is wide
+        return class_loss(logits[hidden], labels[hidden])
 
     def condense(self, answer: Tensor, labels: Tensor) -> Tensor:
         """Return what `metrics` reads of logits (tokens, V): log-probability of the hidden token, and if it is first.
