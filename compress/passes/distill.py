@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import re
 from pathlib import Path
@@ -14,15 +13,12 @@ from compress.data.augmentation import AnyAugmentation
 from compress.distillation.matching import Matching
 from compress.distillation.objectives import Match
 from compress.distillation.schedule import Schedule, ends
-from compress.errors import CompressError
 from compress.passes.base import Context, ModelPlan
 from compress.passes.finetune import task_of
 from compress.training.config import TrainingPass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from transformers import PretrainedConfig
 
     from compress.artifact import Artifact
     from compress.data import TextData
@@ -32,7 +28,7 @@ if TYPE_CHECKING:
     from compress.distillation.transfer import TransferPart
 
 
-_MADE = ("teacher:", "new:")  # students that are made of the teacher
+MADE = ("teacher:", "new:")  # students that are made of the teacher
 
 
 class Distill(TrainingPass):
@@ -103,139 +99,13 @@ class Distill(TrainingPass):
 
     def check(self, plan: ModelPlan) -> None:
         """Refuse a missing or surplus teacher or student, labels that differ, layers that are not there."""
-        from compress.data.local import looks_like_path
+        from compress.passes.distill_checks import check
 
-        named = self.student is not None and not self.student.startswith(_MADE)
-        if named:
-            plan.quantized = False  # the model that comes in only answers; _check_student looks at the other
-        self.check_trainable(plan)
-        if (self.student is None) == (self.teacher is None):
-            plan.refuse(
-                "give either a student or a teacher",
-                "The model that comes in is the other one: set `student: teacher:3`, or `teacher: step:1`.",
-            )
-            return
-        if plan.task is None and (self.student is not None or plan.config is not None):
-            if self.student is not None or plan.data is None:
-                who = "teacher" if self.student is not None else "student"
-                plan.refuse(
-                    f"the {who} has no trained head for the task", "Put a finetune pass before this one."
-                )
-                return
-            plan.task = task_of(plan.data, self.max_length)
-        weights = self.teacher_weights
-        if isinstance(weights, tuple) and (len(weights) != 1 + len(self.teachers) or min(weights) <= 0):
-            plan.refuse(
-                f"{len(weights)} teacher_weights for {1 + len(self.teachers)} teachers",
-                "Give one number above 0 for each, the first teacher's first.",
-            )
-        if (
-            self.logits == "mse"
-            and plan.task is not None
-            and plan.task.rules.compared in ("places", "cosines")
-        ):
-            plan.refuse(
-                f"`logits: mse` is for classes, labels and numbers, the task is {plan.task.kind}",
-                "Leave it out.",
-            )
-        if plan.data is not None and not plan.data.pair and any(each.pairs_only for each in self.augment):
-            plan.refuse(
-                "near-texts makes pairs, the task is over single texts",
-                "Take another method of augmentation, or more text by `unlabelled`.",
-            )
-        if self.augment_anew and not self.augment:
-            plan.refuse("augment_anew without augment", "Name the methods in augment, or leave it out.")
-        if (self.unlabelled or self.augment) and self._matching.labels_alone:
-            plan.refuse(
-                "only the teacher can label this text, and kd_weight is 0 with nothing matched",
-                "Raise kd_weight, match something inside the models, or leave unlabelled and augment out.",
-            )
-        for source in self.unlabelled:
-            if looks_like_path(source) and not Path(source).expanduser().exists():
-                plan.refuse(f"unlabelled: there is no {source}", "Give a file, a folder or a data set.")
-        try:
-            if self.student is not None:
-                self._check_student(plan)
-            for name in filter(None, (self.teacher, *self.teachers)):
-                self._check_teacher(plan, name)
-            self.check_layers(plan)
-        except CompressError as error:
-            plan.errors.append(f"{plan.place}: {error}")
-
-    def _check_teacher(self, plan: ModelPlan, name: str) -> None:
-        from compress.architectures import layer_count_of
-        from compress.artifact import read_config, read_manifest
-        from compress.distillation.answers import RATINGS, is_answers_file, require_votes
-        from compress.distillation.ensemble import order_of
-        from compress.sources import resolve_model
-
-        if name == RATINGS or is_answers_file(name):
-            if self.match and name == self.teacher:
-                plan.refuse(
-                    f"nothing inside {name} can be matched",
-                    "Put a model first among the teachers, or leave match out.",
-                )
-            if name != RATINGS and not Path(name).is_file():
-                plan.refuse(f"there is no file {name}", "Give a file of the teacher's answers, or a model.")
-            if name == RATINGS and plan.data is not None:
-                require_votes(plan.data.name)
-            if plan.task is not None and not plan.task.one_answer:
-                plan.refuse(
-                    f"{name} holds an answer for a text, the task is {plan.task.kind}", "Give a model."
-                )
-            if not self.cache:
-                plan.refuse(f"{name} cannot answer at every step", "Leave cache on.")
-            return
-        number = step_number(name)
-        config: PretrainedConfig | None
-        if number is None:
-            folder = resolve_model(name).path
-            config, task = read_config(folder), read_manifest(folder).task
-        elif 1 <= number <= len(plan.results):
-            config, task = plan.results[number - 1]
-        else:
-            plan.refuse(f"{name} is not a pass before this one", f"Give step:1 to step:{len(plan.results)}.")
-            return
-        if name == self.teacher and config is not None and plan.config is not None:
-            self._check_layers(layer_count_of(config), layer_count_of(plan.config))
-        if task is None:
-            plan.refuse(f"{name} has no trained head", "Fine-tune it and give that folder.")
-        elif plan.task is not None:
-            order_of(task, plan.task, f"teacher {name}")
-
-    def _check_layers(self, teacher: int, student: int) -> None:
-        """Refuse what is to be matched of layers that are not there."""
-        for each in self.match:
-            each.pairs(teacher, student)
-
-    def _check_student(self, plan: ModelPlan) -> None:
-        from compress.architectures import layer_count_of, set_layer_count
-        from compress.artifact import read_config, read_manifest
-        from compress.distillation.student import chosen_layers, layers_wanted, new_config
-        from compress.reload import is_quantized
-        from compress.sources import resolve_model
-
-        assert self.student is not None
-        layers, teacher = layers_wanted(self.student), plan.config
-        if self.student.startswith("new:"):
-            plan.config = None if teacher is None else new_config(self.student, teacher)
-        elif layers is None:
-            folder = resolve_model(self.student).path
-            plan.config, task = read_config(folder), read_manifest(folder).task
-            if is_quantized(plan.config):
-                plan.refuse("int8 weights cannot be trained", "Give the student as it was before quantize.")
-            if task is not None and plan.data is not None:
-                plan.data.aligned(task, f"student {self.student}")
-                plan.task = task
-        elif plan.config is not None:
-            kept = chosen_layers(layers, layer_count_of(plan.config))
-            plan.config = copy.deepcopy(plan.config)
-            set_layer_count(plan.config, len(kept))
-        if teacher is not None and plan.config is not None:
-            self._check_layers(layer_count_of(teacher), layer_count_of(plan.config))
+        check(self, plan)
 
     @property
-    def _matching(self) -> Matching:
+    def matching(self) -> Matching:
+        """What the student is to match."""
         return Matching(self.logits, self.kd_weight, self.temperature, self.match)
 
     def model_names(self) -> tuple[str, ...]:
@@ -247,7 +117,7 @@ class Distill(TrainingPass):
         return tuple(made) + tuple(
             name
             for name in names
-            if not name.startswith((*_MADE, "step:")) and name != RATINGS and not is_answers_file(name)
+            if not name.startswith((*MADE, "step:")) and name != RATINGS and not is_answers_file(name)
         )
 
     def input_files(self) -> tuple[Path, ...]:
@@ -275,8 +145,8 @@ class Distill(TrainingPass):
         student = artifact if self.student is None else make_student(self.student, artifact)
         data = context.data.aligned(student.task)
         more = self._more_text(data, context)
-        distil(student, teachers, data, more, self._matching, self, context, self.cache)
-        if self._matching.labels_alone:
+        distil(student, teachers, data, more, self.matching, self, context, self.cache)
+        if self.matching.labels_alone:
             context.notes.append(
                 "labels alone: kd_weight is 0 and nothing is matched, so no teacher was asked"
             )
