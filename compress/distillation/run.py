@@ -11,7 +11,7 @@ from compress.distillation.counterparts import SAME
 from compress.distillation.inside import build_parts, require_comparable, signals_wanted
 from compress.distillation.objective import DistillationObjective, answer_positions
 from compress.distillation.teachers import Teachers
-from compress.distillation.transfer import TransferPart, examples_of
+from compress.distillation.transfer import TransferPart, with_unlabelled
 from compress.processes import first_goes_first
 from compress.training.objective import label_objective
 from compress.training.trainer import train
@@ -52,8 +52,9 @@ def distil(
     task = student.task
     student.model.to(context.device)  # type: ignore[arg-type]
     parts = [TransferPart(data.train, f"{data.fingerprint}/train"), *more]
-    examples = examples_of(parts, student.tokenizer, task)
-    hard = label_objective(task, options, examples.labels)
+    labelled = task.encode(data.train, student.tokenizer)
+    hard = label_objective(task, options, labelled.labels)
+    examples = with_unlabelled(labelled, more, student.tokenizer, task)
     dev = task.encode(data.validation, student.tokenizer)
     if matching.labels_alone:
         train(student, examples, dev, hard, options, context, title="distil")

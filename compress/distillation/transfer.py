@@ -12,8 +12,8 @@ import numpy as np
 
 from compress.data.token_store import TokenStore, build_tokens
 from compress.manifest import hash_json
-from compress.tasks.kind import IGNORED, Labels
-from compress.tasks.ragged import Ragged
+from compress.tasks.kind import IGNORED, Encoded, Labels
+from compress.tasks.ragged import Ragged, offsets_of
 from compress.training.examples import Column, Examples
 
 if TYPE_CHECKING:
@@ -77,28 +77,26 @@ def tokenized(part: TransferPart, tokenizer: PreTrainedTokenizerBase, task: Task
     return build_tokens(part.data, lambda chunk: task.encode(chunk, tokenizer).inputs, key[:32])
 
 
-def examples_of(parts: Sequence[TransferPart], tokenizer: PreTrainedTokenizerBase, task: Task) -> Examples:
-    """Tokenize all parts: the first has labels, the others have none, and those with turns come last."""
-    first, *others = parts
-    examples = Examples.of(first.data, tokenizer, task)
-    if not others:
-        return examples
+def with_unlabelled(
+    labelled: Encoded, others: Sequence[TransferPart], tokenizer: PreTrainedTokenizerBase, task: Task
+) -> Examples:
+    """Put text without labels behind the training split; of the others those with turns come last."""
     stores = [tokenized(part, tokenizer, task) for part in others]
-    lengths = np.concatenate([store.lengths for store in stores])
-    labels: Labels
-    if isinstance(examples.labels, Ragged):
-        unknown = np.full(int(lengths.sum()), IGNORED, np.int64)
-        offsets = np.concatenate([examples.labels.offsets, examples.labels.offsets[-1] + np.cumsum(lengths)])
-        labels = Ragged(np.concatenate([examples.labels.values, unknown]), offsets)
-    else:
-        nothing = IGNORED if examples.labels.dtype.kind == "i" else np.nan
-        shape = (len(lengths) // examples.parts, *examples.labels.shape[1:])
-        labels = np.concatenate([examples.labels, np.full(shape, nothing, examples.labels.dtype)])
-    sizes = [len(examples), *(len(store) // examples.parts for store in stores)]
-    ends = list(accumulate(sizes))
+    sizes = [len(labelled.inputs) // labelled.parts, *(len(store) // labelled.parts for store in stores)]
+    unknown = [_unknown(labelled.labels, *each) for each in zip(sizes[1:], stores, strict=True)]
     turns = [
         range(end - size, end)
-        for part, size, end in zip(parts, sizes, ends, strict=True)
+        for part, size, end in zip(others, sizes[1:], list(accumulate(sizes))[1:], strict=True)
         if part.turn is not None
     ]
-    return Examples(joined([examples.inputs, *stores]), labels, examples.parts, turns=turns)
+    inputs, labels = joined([labelled.inputs, *stores]), joined([labelled.labels, *unknown])
+    return Examples(inputs, labels, labelled.parts, turns=turns)
+
+
+def _unknown(like: Labels, count: int, store: TokenStore) -> Labels:
+    """Return as many labels of the kind that say nothing; they are one number in memory."""
+    if isinstance(like, Ragged):
+        offsets = offsets_of(store.lengths)
+        return Ragged(np.broadcast_to(np.int64(IGNORED), (int(offsets[-1]),)), offsets)
+    nothing = np.asarray(IGNORED if like.dtype.kind == "i" else np.nan, like.dtype)
+    return np.broadcast_to(nothing, (count, *like.shape[1:]))

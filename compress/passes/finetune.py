@@ -50,9 +50,10 @@ class Finetune(TrainingPass):
                     f"max_length {artifact.task.max_length}: the model has no more positions"
                 )
         tokenizer, task = artifact.tokenizer, artifact.task
-        examples = Examples.of(data.train, tokenizer, task)
+        encoded = task.encode(data.train, tokenizer)
+        examples = Examples.of(encoded)
         dev = task.encode(data.validation, tokenizer)
-        objective = label_objective(task, self, examples.labels)
+        objective = label_objective(task, self, encoded.labels)
         train(artifact, examples, dev, objective, self, context, title="fine-tune")
         return artifact
 

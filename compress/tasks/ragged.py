@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,6 @@ class Ragged:
         return Ragged(self.values[..., list(order)], self.offsets)
 
 
-def offsets_of(lengths: Sequence[int]) -> NDArray[np.int64]:
+def offsets_of(lengths: ArrayLike) -> NDArray[np.int64]:
     """Return where rows of these lengths begin and end in a flat array: (rows + 1,) int64."""
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)

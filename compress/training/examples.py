@@ -10,12 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from compress.tasks import Task
 from compress.tasks.inputs import lengths_of, pad, stack_labels
-from compress.tasks.kind import Labels
+from compress.tasks.kind import Encoded
 
 if TYPE_CHECKING:
-    import datasets
     from transformers import PreTrainedTokenizerBase
 
 Inputs = Sequence[dict[str, list[int]]]
@@ -29,6 +27,16 @@ class Column(Protocol):
 
     def stack(self, rows: Sequence[Any], /) -> Any:
         """Return a batch's: a tensor, or whatever the objective reads."""
+
+
+class Rows(Protocol):
+    """Labels, one an example."""
+
+    def __len__(self) -> int:
+        """Return how many examples there are."""
+
+    def __getitem__(self, index: int, /) -> Any:
+        """Return one example's."""
 
 
 class Examples(Dataset[dict[str, Any]]):
@@ -45,7 +53,7 @@ class Examples(Dataset[dict[str, Any]]):
     def __init__(
         self,
         inputs: Inputs,
-        labels: Labels,
+        labels: Rows,
         parts: int = 1,
         targets: Mapping[str, Column] | None = None,
         turns: Sequence[range] = (),
@@ -54,9 +62,8 @@ class Examples(Dataset[dict[str, Any]]):
         self.turns = turns
 
     @classmethod
-    def of(cls, data: datasets.Dataset, tokenizer: PreTrainedTokenizerBase, task: Task) -> Examples:
-        """Tokenize a split of the task's data; without labels no example has one."""
-        encoded = task.encode(data, tokenizer)
+    def of(cls, encoded: Encoded) -> Examples:
+        """Take a split as it was tokenized."""
         return cls(encoded.inputs, encoded.labels, encoded.parts)
 
     @property
