@@ -160,8 +160,7 @@ def test_every_family_reloads_bit_for_bit(family, tmp_path):
     artifact = Quantize(scheme="static").apply(artifact, context)
     assert any(isinstance(module, StaticInt8Linear) for module in artifact.model.modules())
     difference = logits(artifact.model, batch_of(artifact)) - dense
-    # T5's tokenizer does not come out of its training alike in every process: from 0.11 to 0.22 of what was said.
-    assert 0 < difference.abs().max() < 0.3 * dense.abs().max()
+    assert 0 < difference.abs().max() < 0.2 * dense.abs().max()
     assert_reloads(artifact, tmp_path / "model", batch_of(artifact))
 
 
