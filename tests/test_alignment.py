@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from compress.distillation.alignment import align_tokens, take, take_answers, to_front
 from compress.distillation.counterparts import BEGINS, ENDS, NOWHERE, SAME
-from compress.distillation.transfer import Joined, TransferPart
+from compress.distillation.transfer import Joined, TransferPart, vocabulary
 from compress.errors import InputError
 from compress.tasks import Task
 
@@ -165,6 +165,15 @@ def test_the_windows_of_two_tokenizers_meet_where_they_read_the_same():
 def test_masked_words_need_one_tokenizer():
     with pytest.raises(InputError, match="tell different words.*Take a student with the teacher's tokenizer"):
         aligned(texts("good film"), tiny_tokenizer(), letters(), Task(kind="language"))
+
+
+def test_a_tokenizer_is_the_same_after_it_was_used():
+    tokenizer = trained_tokenizer("bert")
+    before = vocabulary(tokenizer)
+    tokenizer(["the plot"], truncation=True, max_length=8, padding=True)
+    assert vocabulary(tokenizer) == before
+    tokenizer.add_tokens(["sequel"])
+    assert vocabulary(tokenizer) != before
 
 
 def test_lengths_may_differ():

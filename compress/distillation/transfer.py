@@ -65,8 +65,11 @@ def joined(columns: Sequence[Any]) -> Any:
 
 
 def vocabulary(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return what stands for all that a tokenizer does with a text."""
-    return tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else repr(tokenizer)
+    """Return what stands for all that a tokenizer does with a text, whatever length it was last asked to cut at."""
+    if not tokenizer.is_fast:
+        return repr(tokenizer)
+    # Truncation and padding of the last call come first in the file, and are not the tokenizer's own.
+    return str(tokenizer.backend_tokenizer.to_str()).partition('"added_tokens"')[2]
 
 
 def tokenized(part: TransferPart, tokenizer: PreTrainedTokenizerBase, task: Task) -> TokenStore:
