@@ -91,7 +91,7 @@ def measure(rows: int) -> dict[str, Any]:
 
 def _all_steps(file: Path, key: str, watch: Callable[[Callable[[], Any]], Any]) -> None:
     from compress.data.unlabelled import load_unlabelled
-    from compress.distillation.alignment import align_tokens
+    from compress.distillation.alignment import align
     from compress.distillation.counterparts import SAME
     from compress.distillation.matching import Matching
     from compress.distillation.objectives.hidden import HiddenStates
@@ -110,7 +110,7 @@ def _all_steps(file: Path, key: str, watch: Callable[[Callable[[], Any]], Any]) 
     watch(lambda: sum(len(store[random.randrange(len(store))]["input_ids"]) for _ in range(len(store))))
     teacher = Teacher(words, key, bf16=False)
     watch(lambda: teacher.signals(part, [Signal("hidden", 1)]))
-    watch(lambda: align_tokens([part], words, pieces, {}, (SAME,)))
+    watch(lambda: align([part], words, pieces).positions(SAME))
     options = Distill.model_validate({"student": "teacher:1", "epochs": 1, "bf16": False})
     matching = Matching(inside=(HiddenStates(layers="last"),))
     context = Context(seed=0, workdir=file.parent / f"{key}.work")

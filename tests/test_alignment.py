@@ -10,7 +10,7 @@ from tiny_tokenizers import trained_tokenizer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from compress.distillation.alignment import align_tokens, take, take_answers, to_front
+from compress.distillation.alignment import align, take, take_answers, to_front
 from compress.distillation.counterparts import BEGINS, ENDS, NOWHERE, SAME
 from compress.distillation.transfer import Joined, TransferPart, vocabulary
 from compress.errors import InputError
@@ -50,10 +50,14 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("COMPRESS_CACHE", str(tmp_path))
 
 
+def readers(task, *tokenizers):
+    manifest = SimpleNamespace(source=None)
+    return [SimpleNamespace(tokenizer=each, task=task, manifest=manifest) for each in tokenizers]
+
+
 def aligned(data, teacher, student, task=TASK, wanted=SAME, row=0):
     part = TransferPart(data, repr(data[0]))
-    readers = (SimpleNamespace(tokenizer=tokenizer, task=task) for tokenizer in (teacher, student))
-    return align_tokens([part], *readers, {}, (wanted,))[wanted][row].tolist()
+    return align([part], *readers(task, teacher, student)).positions(wanted)[row].tolist()
 
 
 def test_one_tokenizer_aligns_with_itself():
@@ -142,21 +146,21 @@ def words(window):
 
 def test_the_windows_of_two_tokenizers_meet_where_they_read_the_same():
     context = " ".join(f"the plot was {word}" for word in ("dull", "bright", "good", "unwatchable") * 3)
-    data, readers = question(context), (trained_tokenizer("roberta"), trained_tokenizer("bert"))
-    theirs, ours = (QUESTIONS.rules.spans(data, each) for each in readers)
+    data, tokenizers = question(context), (trained_tokenizer("roberta"), trained_tokenizer("bert"))
+    theirs, ours = (QUESTIONS.rules.spans(data, each) for each in tokenizers)
     assert len(theirs) != len(ours)
     part = TransferPart(data, "windows")
-    named = [SimpleNamespace(tokenizer=each, task=QUESTIONS) for each in readers]
     # A column of the teacher's that tells its part, by hundreds, and its input.
     numbers = Joined([[100 * number + i for i in range(len(theirs))] for number in (0, 1)], [len(theirs)] * 2)
-    columns = align_tokens([part, part], *named, {"answer": numbers}, (BEGINS,))
+    alignment = align([part, part], *readers(QUESTIONS, *tokenizers))
+    moved, begins_at = alignment.by_input(numbers), alignment.positions(BEGINS)
     for place, window in enumerate(ours * 2):
-        number, source = divmod(columns["answer"][place], 100)
+        number, source = divmod(moved[place], 100)
         assert number == place // len(ours)
         begins = words(window)
         common = [len(begins & words(each)) for each in theirs]
         assert common[source] == max(common)
-        found = columns[BEGINS][place].tolist()
+        found = begins_at[place].tolist()
         shared = [(i, j) for i, j in enumerate(found) if j != NOWHERE and window.spans[i]]
         assert len(shared) == max(common)
         assert all(window.spans[i][:2] == theirs[source].spans[j][:2] for i, j in shared)
@@ -179,20 +183,20 @@ def test_a_tokenizer_is_the_same_after_it_was_used():
 def test_lengths_may_differ():
     part = TransferPart(texts("the good film plot"), "lengths")
     teacher, student = (
-        SimpleNamespace(tokenizer=tiny_tokenizer(), task=TASK.model_copy(update={"max_length": length}))
-        for length in (4, 8)
+        readers(TASK.model_copy(update={"max_length": length}), tiny_tokenizer())[0] for length in (4, 8)
     )
     # The teacher reads [CLS] the good [SEP].
-    found = align_tokens([part], teacher, student, {}, (SAME,))[SAME][0]
+    found = align([part], teacher, student).positions(SAME)[0]
     assert found.tolist() == [0, 1, 2, NOWHERE, NOWHERE, 3]
 
 
 def test_answers_are_taken_to_the_students_tokens():
-    answers = torch.arange(1 * 3 * 2).view(1, 3, 2)
+    answers = torch.arange(1 * 3 * 2.0).view(1, 3, 2)
     begins_and_ends = torch.tensor([[[2, 0], [NOWHERE, 1]]])
     taken = take_answers(answers, begins_and_ends)
     assert taken[0, 0].tolist() == [4, 1]
     assert taken[0, 1, 1] == 3
+    assert taken[0, 1, 0].isnan()
     assert torch.equal(take_answers(answers, torch.tensor([[[1]]])), answers[:, [1]])
 
 

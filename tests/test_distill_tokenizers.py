@@ -15,10 +15,13 @@ from compress.passes.distill import Distill
 from compress.passes.finetune import Finetune, task_of
 from compress.pipeline import Step
 
-KINDS = {  # rows and the teacher's family; a student of BERT's has other pieces than RoBERTa, other ends than MPNet
-    "tokens": (test_task_tokens.rows, "mpnet"),
-    "questions": (test_task_questions.rows, "roberta"),  # 16 tokens: both read windows, of their own
-    "embedding": (test_task_embedding.rows, "mpnet"),
+KINDS = {  # rows and the teachers' families; a student of BERT's has other pieces than RoBERTa, other ends than MPNet
+    "tokens": (test_task_tokens.rows, ("mpnet", "roberta")),
+    "questions": (
+        test_task_questions.rows,
+        ("roberta", "mpnet"),
+    ),  # 16 tokens: all read windows, of their own
+    "embedding": (test_task_embedding.rows, ("mpnet", "roberta")),
 }
 OPTIONS = {
     "epochs": 1,
@@ -31,35 +34,40 @@ OPTIONS = {
 }
 
 
-def models(folder, data, teacher):
-    """Save a teacher and a student, both with a head for the task."""
+def models(folder, data, *families):
+    """Save models of these families with a head for the task; return where."""
     task = task_of(load_data(data), OPTIONS["max_length"])
-    for family in (teacher, "bert"):
+    for family in families:
         artifact = load(bare_model(folder / f"bare-{family}", family), task)
         for weights in artifact.model.parameters():
             weights.data += 0.1 * torch.randn_like(weights)
         save(artifact, folder / family)
-    return str(folder / teacher), str(folder / "bert")
+    return [str(folder / family) for family in families]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_student_learns_from_a_teacher_of_other_tokens_at_every_step_or_beforehand(tmp_path, kind):
-    rows, family = KINDS[kind]
+def test_a_student_learns_from_teachers_of_other_tokens_at_every_step_or_beforehand(tmp_path, kind):
+    rows, families = KINDS[kind]
     data = DataConfig(source=str(write_jsonl(tmp_path / "x.jsonl", rows()[:32])), task=kind)
-    teacher, student = models(tmp_path, data, family)
-    weights = {}
-    for cache in (True, False):
-        distill = Distill(
-            teacher=teacher, match=[{"objective": "hidden", "layers": "last"}], cache=cache, **OPTIONS
-        )
-        out = tmp_path / f"out-{cache}"
-        pipeline.run(pipeline.plan(student, [Step(distill, out)], data), tmp_path / "work")
-        weights[cache] = load(out).model.state_dict()
-    moved = distance(weights[True], load(student).model.state_dict())
-    assert distance(weights[True], weights[False]) < 0.01 * moved
+    *teachers, student = models(tmp_path, data, *families, "bert")
+
+    def taught(name, number, cache=True, match=()):
+        options = {"teacher": teachers[0], "teachers": teachers[1:number], "match": match, "cache": cache}
+        steps = [Step(Distill(**options, **OPTIONS), tmp_path / name)]
+        pipeline.run(pipeline.plan(student, steps, data), tmp_path / "work")
+        return load(tmp_path / name).model.state_dict()
+
+    before, hidden = load(student).model.state_dict(), [{"objective": "hidden", "layers": "last"}]
+    inside = taught("inside", 1, match=hidden)
+    live = taught("inside-live", 1, cache=False, match=hidden)
+    assert distance(inside, live) < 0.01 * distance(inside, before)
+    alone, both = taught("alone", 1), taught("both", 2)
+    moved = distance(both, before)
+    assert distance(both, taught("both-live", 2, cache=False)) < 0.01 * moved
+    assert distance(both, alone) > 0.1 * moved  # the second is heard
 
 
-def test_answers_are_learned_from_a_teacher_of_other_tokens_alone(tmp_path):
+def test_answers_are_learned_from_teachers_of_other_tokens_alone(tmp_path):
     source = write_jsonl(tmp_path / "x.jsonl", test_task_questions.rows())
     data = DataConfig(source=str(source), task="questions")
     options = {**OPTIONS, "epochs": 5, "learning_rate": 3e-3}
@@ -71,7 +79,9 @@ def test_answers_are_learned_from_a_teacher_of_other_tokens_alone(tmp_path):
 
     labelled = {**options, "max_length": 64}
     del labelled["kd_weight"]
-    teacher = f1("roberta", Finetune(**labelled))
-    taught = f1("bert", Distill(teacher=str(tmp_path / "roberta"), **options))
-    assert teacher > 90
-    assert taught > 0.9 * teacher  # none of it from a label, for kd_weight is 1
+    bytewise, words = (f1(family, Finetune(**labelled)) for family in ("roberta", "mpnet"))
+    teachers = {"teacher": str(tmp_path / "roberta"), "teachers": [str(tmp_path / "mpnet")]}
+    taught = f1("bert", Distill(**teachers, **options))
+    assert bytewise > 90
+    assert words > 90
+    assert taught > 0.9 * bytewise  # none of it from a label, for kd_weight is 1

@@ -90,19 +90,19 @@ EXPECTED = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
 def test_soft_targets_of_words_worked_by_hand():
     task = Task(kind="tokens", labels=("a", "b"))
     sure, unsure, wrong = [math.log(3), 0.0], [0.0, 0.0], [9.0, -9.0]
-    teacher = torch.tensor([[sure, wrong, wrong, unsure]])
+    silent = [math.nan, math.nan]
+    teacher = torch.tensor([[sure, wrong, silent, unsure]])
     student = torch.zeros(1, 4, 2)
-    aligned = torch.tensor([[True, True, False, True]])[..., None]
     # Of a row with labels the labelled tokens count that the teacher has too: the first and the last.
     labels = torch.tensor([[1, -100, 0, 1]])
-    loss = soft_loss(task, "kl", student, teacher, labels, aligned, 1)
+    loss = soft_loss(task, "kl", student, teacher, labels, 1)
     assert loss.item() == pytest.approx((EXPECTED + 0) / 2, rel=1e-5)
     # Of a row without any, all that the teacher has.
     unlabelled = torch.full((1, 4), -100)
     teacher[0, 1] = torch.tensor(sure)
-    loss = soft_loss(task, "kl", student, teacher, unlabelled, aligned, 1)
+    loss = soft_loss(task, "kl", student, teacher, unlabelled, 1)
     assert loss.item() == pytest.approx((2 * EXPECTED + 0) / 3, rel=1e-5)
-    loss = soft_loss(task, "kl", student, teacher, unlabelled, torch.zeros(1, 4, 1, dtype=torch.bool), 1)
+    loss = soft_loss(task, "kl", student, torch.full_like(teacher, math.nan), unlabelled, 1)
     assert loss.item() == 0
 
 
@@ -110,10 +110,9 @@ def test_soft_targets_of_places_worked_by_hand():
     task = Task(kind="questions")
     # Of three tokens two can be compared, for the end the last two. The start is the first with ¾, the end either with
     # ½; the student: ½ each.
-    teacher = torch.tensor([[[math.log(3), 50.0], [0.0, 2.0], [50.0, 2.0]]])
+    teacher = torch.tensor([[[math.log(3), math.nan], [0.0, 2.0], [math.nan, 2.0]]])
     student = torch.tensor([[[1.0, 70.0], [1.0, 5.0], [-7.0, 5.0]]])
-    aligned = torch.tensor([[[True, False], [True, True], [False, True]]])
-    loss = soft_loss(task, "kl", student, teacher, torch.zeros(1, 2, dtype=torch.long), aligned, 1)
+    loss = soft_loss(task, "kl", student, teacher, torch.zeros(1, 2, dtype=torch.long), 1)
     assert loss.item() == pytest.approx((EXPECTED + 0) / 2, rel=1e-4)
 
 

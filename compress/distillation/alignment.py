@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compress.data.token_store import TokenStore, build_tokens
-from compress.distillation.counterparts import INPUT, NOWHERE, Counterparts, counterparts
+from compress.distillation.counterparts import BEGINS, ENDS, INPUT, NOWHERE, Counterparts, counterparts
 from compress.distillation.transfer import TransferPart, joined, tokenized, vocabulary
 from compress.errors import InputError
 from compress.manifest import hash_json
@@ -69,48 +69,120 @@ class Elsewhere:
         return self.column.stack(rows)
 
 
-def align_tokens(
-    parts: Sequence[TransferPart],
-    teacher: Artifact,
-    student: Artifact,
-    targets: dict[str, Column],
-    wanted: Sequence[str],
-) -> dict[str, Column]:
-    """Return the teacher's columns by the student's inputs, and where its tokens stand.
+@dataclass(frozen=True)
+class AlignedAnswers:
+    """Answers for tokens by the student's tokens.
+
+    Args:
+        column: (T, L) by the teacher's tokens.
+        positions: one for all answers, or one for each.
+    """
+
+    column: Column
+    positions: Sequence[Positions]
+
+    def __getitem__(self, index: int) -> Tensor:
+        """Return (S, L), NaN where the teacher has no such token."""
+        places = torch.stack([each[index] for each in self.positions], -1)
+        return take_answers(self.column[index][None], places[None])[0]
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """What of a teacher's inputs and tokens goes with the student's.
 
     Both read the same text, each in its own pieces; white space is left aside. The first special token of one
     answers to the first of the other, and so does the last. Of the teacher's windows of a long text that one counts
     which has most in common with the student's.
 
+    Attributes:
+        parts: the text.
+        teacher: its tokenizer and task are read.
+        student: the same.
+        stores: of each part the positions of its tokens, None where both read the same.
+    """
+
+    parts: Sequence[TransferPart]
+    teacher: Artifact
+    student: Artifact
+    stores: Sequence[TokenStore | None]
+
+    def by_input(self, column: Column) -> Column:
+        """Return a column of the teacher's inputs as one of the student's."""
+        if not self.student.task.rules.windows or all(store is None for store in self.stores):
+            return column
+        sizes = [len(tokenized(part, self.teacher.tokenizer, self.teacher.task)) for part in self.parts]
+        starts = np.cumsum([0, *sizes[:-1]]).tolist()
+        places = [
+            range(start, start + size) if store is None else _Sources(store.column(INPUT), start)
+            for store, start, size in zip(self.stores, starts, sizes, strict=True)
+        ]
+        return Elsewhere(column, joined(places))
+
+    def positions(self, name: str) -> Positions:
+        """Return where in the teacher's each of the student's tokens stands.
+
+        Args:
+            name: `SAME`, `BEGINS` or `ENDS`.
+
+        Raises:
+            InputError: too few tokens have a counterpart.
+        """
+        rows = [
+            _Counting(tokenized(part, self.student.tokenizer, self.student.task).lengths)
+            if store is None
+            else store.column(name)
+            for part, store in zip(self.parts, self.stores, strict=True)
+        ]
+        self._require_enough([store.column(name).values for store in self.stores if store is not None])
+        return Positions(joined(rows), self.student.tokenizer.padding_side)
+
+    def answer_positions(self) -> list[Positions]:
+        """Return which of the teacher's tokens answer in a student's token's place.
+
+        A word's tag is its first piece's; a span starts where its first piece starts and ends where its last one ends.
+
+        Raises:
+            InputError: as `positions`.
+        """
+        places = self.student.task.rules.compared == "places"
+        return [self.positions(name) for name in ((BEGINS, ENDS) if places else (BEGINS,))]
+
+    def _require_enough(self, columns: Sequence[NDArray[np.int32]]) -> None:
+        chunks = [
+            column[start : start + _COUNTED]
+            for column in columns
+            for start in range(0, len(column), _COUNTED)
+        ]
+        matched = sum(int(np.count_nonzero(chunk != NOWHERE)) for chunk in chunks)
+        total = sum(map(len, chunks))
+        if matched < FEWEST * total:
+            raise InputError(
+                f"teacher and student split text differently: {matched / max(total, 1):.0%} of the student's tokens "
+                "have a counterpart",
+                place=self.teacher.manifest.source or "teacher",
+                remedy="Match `sentence` and the logits of whole texts, which need no tokens in common, or take a "
+                "student with the teacher's tokenizer.",
+            )
+
+
+def by_input(column: Any, alignment: Alignment | None) -> Any:
+    """Return a column of a teacher's inputs as one of the student's; without an alignment they are the same."""
+    return column if alignment is None else alignment.by_input(column)
+
+
+def align(parts: Sequence[TransferPart], teacher: Artifact, student: Artifact) -> Alignment:
+    """Find for the student's tokens the teacher's with the same characters; what is found is kept on disk.
+
     Args:
         parts: the text.
         teacher: its tokenizer and task are read.
         student: the same.
-        targets: columns by the teacher's inputs.
-        wanted: `SAME`, `BEGINS` or `ENDS`, which are the names of the columns.
 
     Raises:
-        InputError: a tokenizer cannot say where its pieces come from, or too few pieces have a counterpart.
+        InputError: a tokenizer cannot say where its pieces come from.
     """
-    stores = [_aligned(part, teacher, student) for part in parts]
-    lengths = [tokenized(part, student.tokenizer, student.task).lengths for part in parts]
-    columns: dict[str, Column] = dict(targets)
-    if student.task.rules.windows and any(store is not None for store in stores):
-        sizes = [len(tokenized(part, teacher.tokenizer, teacher.task)) for part in parts]
-        starts = np.cumsum([0, *sizes[:-1]])
-        places = [
-            range(start, start + size) if store is None else _Sources(store.column(INPUT), start)
-            for store, start, size in zip(stores, starts.tolist(), sizes, strict=True)
-        ]
-        columns = {name: Elsewhere(column, joined(places)) for name, column in targets.items()}
-    for name in wanted:
-        rows = [
-            _Counting(length) if store is None else store.column(name)
-            for store, length in zip(stores, lengths, strict=True)
-        ]
-        _require_enough([store.column(name).values for store in stores if store is not None])
-        columns[name] = Positions(joined(rows), student.tokenizer.padding_side)
-    return columns
+    return Alignment(parts, teacher, student, [_aligned(part, teacher, student) for part in parts])
 
 
 @dataclass(frozen=True)
@@ -169,22 +241,6 @@ def _aligned(part: TransferPart, teacher: Artifact, student: Artifact) -> TokenS
     return build_tokens(part.data, align, key[:32])
 
 
-def _require_enough(columns: Sequence[NDArray[np.int32]]) -> None:
-    chunks = [
-        column[start : start + _COUNTED] for column in columns for start in range(0, len(column), _COUNTED)
-    ]
-    matched = sum(int(np.count_nonzero(chunk != NOWHERE)) for chunk in chunks)
-    total = sum(map(len, chunks))
-    if matched < FEWEST * total:
-        raise InputError(
-            f"teacher and student split text differently: {matched / max(total, 1):.0%} of the student's tokens "
-            "have a counterpart",
-            place="match",
-            remedy="Match `sentence` and the logits of whole texts, which need no tokens in common, or take a student "
-            "with the teacher's tokenizer.",
-        )
-
-
 def take(values: Tensor, positions: Tensor, rows: int) -> Tensor:
     """Bring a teacher's signal into the order of the student's tokens.
 
@@ -211,11 +267,11 @@ def take_answers(answers: Tensor, positions: Tensor) -> Tensor:
         positions: (B, S, 1), or (B, S, L) where every answer has places of its own; see `take`.
 
     Returns:
-        (B, S, L).
+        (B, S, L), NaN where there is no position.
     """
-    if positions.shape[-1] == 1:
-        return take(answers, positions[..., 0], 1)
-    return answers.gather(1, positions.clamp(min=0))
+    one = positions.shape[-1] == 1
+    taken = take(answers, positions[..., 0], 1) if one else answers.gather(1, positions.clamp(min=0))
+    return taken.masked_fill_(positions == NOWHERE, torch.nan)
 
 
 def to_front(values: Tensor, mask: Tensor, rows: int) -> Tensor:

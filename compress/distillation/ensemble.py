@@ -26,30 +26,54 @@ class Rows(Protocol):
 
 
 @dataclass(frozen=True)
-class Ensemble:
-    """The weighted mean of several teachers' logits.
+class Mean:
+    """The weighted mean of what several teachers say.
 
-    A softmax turns it into the geometric mean of their distributions (Hinton, Vinyals, Dean 2015, section 1).
+    That of logits; a softmax turns it into the geometric mean of their distributions (Hinton, Vinyals, Dean 2015,
+    section 1). Vectors, which have no directions in common, stand side by side, each times the root of its weight: the
+    cosine of two such is the weighted mean of the teachers' cosines.
+
+    Args:
+        orders: for each teacher, where it keeps each of the student's labels.
+        weights: of the teachers; they add up to 1.
+        vectors: whether they say vectors of length 1.
+    """
+
+    orders: Sequence[Order]
+    weights: Sequence[float]
+    vectors: bool = False
+
+    def __call__(self, answers: Sequence[Tensor]) -> Tensor:
+        """Return (…, L) of each teacher's (…, L); NaN where any of them says nothing."""
+        if self.vectors:
+            return torch.cat([w**0.5 * each for w, each in zip(self.weights, answers, strict=True)], -1)
+        parts = zip(self.weights, answers, self.orders, strict=True)
+        first, *others = (w * each.float()[..., order] for w, each, order in parts)
+        return sum(others, first)
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Several teachers' answers as one column of the examples.
 
     Args:
         members: one for each teacher.
-        orders: for each teacher, where it keeps each of the student's labels.
-        weights: of the teachers; they add up to 1.
+        mean: what they say together.
+        side: on which the student's tokens are padded.
     """
 
     members: Sequence[Rows]
-    orders: Sequence[Order]
-    weights: Sequence[float]
+    mean: Mean
+    side: str = "right"
 
     def __getitem__(self, index: int) -> Tensor:
-        parts = zip(self.members, self.orders, self.weights, strict=True)
-        return sum((w * rows[index].float()[..., order] for rows, order, w in parts), torch.zeros(()))
+        return self.mean([rows[index] for rows in self.members])
 
     def stack(self, examples: Sequence[Tensor]) -> Tensor:
-        """Stack examples, padded with zeros where they are of tokens."""
+        """Stack examples, padded with NaN where they are of tokens."""
         if examples[0].dim() == 1:
             return torch.stack(list(examples))
-        return torch.nn.utils.rnn.pad_sequence(list(examples), batch_first=True)
+        return torch.nn.utils.rnn.pad_sequence(list(examples), True, torch.nan, self.side)
 
 
 def order_of(teacher: Task, student: Task, who: str) -> Order:

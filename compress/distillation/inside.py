@@ -9,8 +9,9 @@ import torch
 
 from compress.distillation.objective import Part, compared
 from compress.distillation.objectives.base import Inside
+from compress.distillation.readers import TEACHER_INPUTS
 from compress.distillation.signals import Signal, answering, layer_list
-from compress.distillation.teachers import TEACHER_INPUTS, Teachers
+from compress.distillation.teachers import Teachers
 from compress.distillation.transfer import TransferPart
 from compress.tasks.inputs import pad
 from compress.training.examples import Collator, Examples

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from compress.distillation.alignment import take, take_answers
-from compress.distillation.counterparts import BEGINS, ENDS, NOWHERE, SAME
+from compress.distillation.alignment import take
+from compress.distillation.counterparts import NOWHERE, SAME
 from compress.distillation.objectives.base import Inside, Pair
 from compress.distillation.objectives.loss import InsideLoss
 from compress.distillation.schedule import Schedule, value_at
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from compress.tasks import Task
 
-ANSWER = "answer"  # the teachers', in the student's label order; a column of the examples
+ANSWER = "answer"  # the teachers', by the student's labels and tokens; a column of the examples
 
 
 @dataclass(frozen=True)
@@ -75,27 +75,15 @@ class DistillationObjective(Objective):
             yield options
 
     def forward(self, answer: Tensor, labels: Tensor, targets: Mapping[str, Any], progress: float) -> Tensor:
-        """Return the scalar loss; `targets` holds the teachers' answer and the first one's signals, in its tokens."""
-        teacher, aligned = targets[ANSWER].float(), None
-        if self.task.per_token:
-            positions = torch.stack([targets[name] for name in answer_positions(self.task)], -1)
-            teacher, aligned = take_answers(teacher, positions), positions != NOWHERE
+        """Return the scalar loss; `targets` holds the teachers' answer and the first one's signals, see `Teachers`."""
         weight = value_at(self.kd_weight, progress)
         temperature = value_at(self.temperature, progress)
-        soft = soft_loss(self.task, self.kind, answer, teacher, labels, aligned, temperature)
+        soft = soft_loss(self.task, self.kind, answer, targets[ANSWER], labels, temperature)
         loss: Tensor = weight * soft + (1 - weight) * self.hard(answer, labels, targets, progress)
         for part in self.parts:
             matched = part.loss(*compared(part, targets, self.inside))
             loss = loss + value_at(part.options.weight, progress) * matched
         return loss
-
-
-def answer_positions(task: Task) -> tuple[str, ...]:
-    """Return the columns that say which of the teacher's tokens answer in a student's token's place.
-
-    A word's tag is its first piece's; a span starts where its first piece starts and ends where its last one ends.
-    """
-    return (BEGINS, ENDS) if task.rules.compared == "places" else (BEGINS,)
 
 
 def compared(

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from compress.distillation.alignment import align_tokens
-from compress.distillation.counterparts import SAME
 from compress.distillation.inside import build_parts, require_comparable, signals_wanted
-from compress.distillation.objective import DistillationObjective, answer_positions
+from compress.distillation.objective import DistillationObjective
 from compress.distillation.teachers import Teachers
 from compress.distillation.transfer import TransferPart, with_unlabelled
 from compress.processes import first_goes_first
@@ -63,20 +61,11 @@ def distil(
     require_comparable(matching.inside, teachers, student, parts[0])
     live = None
     with ExitStack() as stack:
-        if cached and not task.rules.condenses:  # a vocabulary's logits for every token would fill a disk
-            with first_goes_first(context.device):
-                examples.targets |= teachers.columns(parts, task, inside)
-        else:
-            columns, live = stack.enter_context(teachers.live(parts, task, inside))
-            examples.targets |= columns
-        wanted = answer_positions(task) if task.per_token else ()
-        if any(signal.rows for signal in inside):
-            wanted = (*wanted, SAME)
-        if wanted:
-            with first_goes_first(context.device):
-                examples.targets = align_tokens(
-                    parts, teachers.first.artifact, student, examples.targets, wanted
-                )
+        with first_goes_first(context.device):
+            if cached and not task.rules.condenses:  # a vocabulary's logits for every token would fill a disk
+                examples.targets = teachers.columns(parts, student, inside)
+            else:
+                examples.targets, live = stack.enter_context(teachers.live(parts, student, inside))
         objective = DistillationObjective(
             task,
             hard,

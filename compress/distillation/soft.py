@@ -23,7 +23,6 @@ def soft_loss(
     answer: Tensor,
     teacher: Tensor,
     labels: Tensor,
-    aligned: Tensor | None,
     temperature: float,
 ) -> Tensor:
     """Return the scalar distance of the student's answer from the teacher's.
@@ -32,24 +31,23 @@ def soft_loss(
         task: says as what answers are compared, see `Kind.compared`.
         kind: `mse` compares logits of classes or labels by squared error.
         answer: the student's, (B, L), or (B, T, L) for tokens.
-        teacher: alike, by the student's tokens.
-        labels: for tokens (B, T) class ids: where a row has any, its labelled tokens count, else all that are aligned.
-        aligned: (B, T, 1), or (B, T, L) where every answer has places of its own, bool: which of the student's tokens
-            the teacher answers too; None for whole sentences.
+        teacher: alike; for tokens NaN where the teacher answers none of the student's.
+        labels: for tokens (B, T) class ids: where a row has any, its labelled tokens count, else all that are answered.
         temperature: of distributions.
     """
     compared = task.rules.compared
     if compared == "cosines":
         return similarity_error(answer, teacher, paired=len(answer) == 2 * len(labels))
-    if aligned is not None and compared == "places":
+    if answer.dim() == 3 and compared == "places":
+        silent = teacher.isnan()
         # One distribution over tokens for the start and one for the end: (2 B, T).
         answer, teacher = (
-            each.masked_fill(~aligned, -1e4).transpose(1, 2).flatten(0, 1) for each in (answer, teacher)
+            each.masked_fill(silent, -1e4).transpose(1, 2).flatten(0, 1) for each in (answer, teacher)
         )
         return soft_target_divergence(answer, teacher, temperature)
-    if aligned is not None:
-        aligned, labelled = aligned[..., 0], labels != IGNORED
-        counts = torch.where(labelled.any(-1, keepdim=True), labelled & aligned, aligned)
+    if answer.dim() == 3:
+        answered, labelled = ~teacher[..., 0].isnan(), labels != IGNORED
+        counts = torch.where(labelled.any(-1, keepdim=True), labelled & answered, answered)
         answer, teacher = answer[counts], teacher[counts]
         if not len(answer):
             return answer.sum()

@@ -7,29 +7,34 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
-from compress.distillation.alignment import to_front
+from compress.distillation.alignment import (
+    AlignedAnswers,
+    Alignment,
+    align,
+    by_input,
+    take_answers,
+    to_front,
+)
 from compress.distillation.answers import Answers
-from compress.distillation.ensemble import Ensemble, Order, order_of, weights_of
+from compress.distillation.counterparts import SAME
+from compress.distillation.ensemble import Ensemble, Mean, order_of, weights_of
 from compress.distillation.objective import ANSWER
+from compress.distillation.readers import TEACHER_INPUTS, Reader, TeacherInputs
 from compress.distillation.signals import Signal, answering
 from compress.distillation.teacher import Teacher, not_finite
-from compress.distillation.transfer import TransferPart, joined, tokenized, vocabulary
+from compress.distillation.transfer import TransferPart, joined
 from compress.errors import InputError
 from compress.tasks.evaluate import evaluate
-from compress.tasks.inputs import pad
 from compress.tasks.task import in_percent
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
+    from compress.artifact import Artifact
     from compress.data import TextData
     from compress.tasks import Task
     from compress.training.trainer import LiveTeacher
 
-TEACHER_INPUTS = "teacher_inputs"
 Member = Teacher | Answers
 
 
@@ -60,33 +65,40 @@ class Teachers:
             )
         return self.members[0]
 
-    def columns(self, parts: Sequence[TransferPart], task: Task, inside: set[Signal]) -> dict[str, Any]:
-        """Return the answers to all parts, and the first teacher's signals, as columns of the examples.
+    def columns(
+        self, parts: Sequence[TransferPart], student: Artifact, inside: set[Signal]
+    ) -> dict[str, Any]:
+        """Return the answers to all parts, and the first teacher's signals, as columns of the student's inputs.
 
         Args:
             parts: the text.
-            task: the student's; the answers come in the order of its labels.
-            inside: the signals that are wanted of the first teacher.
+            student: the answers come in the order of its labels, and of its tokens where they are for tokens.
+            inside: the signals that are wanted of the first teacher, in its own tokens; which of these are the
+                student's is the column `SAME`.
 
         Raises:
             InputError: an answer is broken or missing, or labels differ.
         """
-        orders = self._orders(task)  # what cannot teach is refused before anything is computed
+        mean = self._mean(student.task)  # what cannot teach is refused before anything is computed
+        alignments = self._alignments(parts, student, inside)
         answers: list[Any] = []
-        columns: dict[str, Any] = {}
-        for member in self.members:
+        columns = _same(alignments, inside)
+        for member, alignment in zip(self.members, alignments, strict=True):
             if isinstance(member, Answers):
                 answers.append(joined([member.of(part.data) for part in parts]))
                 continue
             wanted = inside if member is self.members[0] else set()
             found = [member.signals(part, wanted) for part in parts]
-            answers.append(joined([each[member.answer] for each in found]))
-            columns |= {str(signal): joined([each[signal] for each in found]) for signal in wanted}
-        return columns | {ANSWER: Ensemble(answers, orders, self.weights)}
+            answers.append(_by_token(joined([each[member.answer] for each in found]), alignment))
+            columns |= {
+                str(signal): by_input(joined([each[signal] for each in found]), alignment)
+                for signal in wanted
+            }
+        return columns | {ANSWER: Ensemble(answers, mean, student.tokenizer.padding_side)}
 
     @contextmanager
     def live(
-        self, parts: Sequence[TransferPart], task: Task, inside: set[Signal]
+        self, parts: Sequence[TransferPart], student: Artifact, inside: set[Signal]
     ) -> Iterator[tuple[dict[str, Any], LiveTeacher]]:
         """Yield a column of what the teachers read, and what turns a batch of it into what `columns` gives.
 
@@ -99,9 +111,9 @@ class Teachers:
                 place="cache",
                 remedy="Leave cache on.",
             )
-        orders = self._orders(task)
-        readers = [(each.artifact.tokenizer, each.artifact.task) for each in models]
-        inputs = [joined([tokenized(part, *reader) for part in parts]) for reader in readers]
+        mean = self._mean(student.task)
+        alignments = self._alignments(parts, student, inside)
+        readers = [Reader.of(each.artifact, parts, how) for each, how in zip(models, alignments, strict=True)]
         with ExitStack() as stack:
             asked = [
                 stack.enter_context(
@@ -112,64 +124,55 @@ class Teachers:
                 for each in models
             ]
 
-            def answer(batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-                found = [
-                    {
+            def answer(batches: Sequence[tuple[Mapping[str, Tensor], Tensor | None]]) -> dict[str, Tensor]:
+                said: list[Tensor] = []
+                targets: dict[str, Tensor] = {}
+                for model, ask, (batch, positions) in zip(models, asked, batches, strict=True):
+                    found = {
                         signal: to_front(value, batch["attention_mask"], signal.rows)
                         for signal, value in ask(batch).items()
                     }
-                    for ask, batch in zip(asked, batches, strict=True)
-                ]
-                said = [each.pop(model.answer) for each, model in zip(found, models, strict=True)]
-                for model, each in zip(models, said, strict=True):
-                    if count := not_finite(each):
+                    own = found.pop(model.answer)
+                    if count := not_finite(own):
                         raise model.broken(count)
-                logits = [
-                    w * each[..., order] for w, each, order in zip(self.weights, said, orders, strict=True)
-                ]
-                targets = {str(signal): value for signal, value in found[0].items()}
-                return targets | {ANSWER: torch.stack(logits).sum(0)}
+                    said.append(own if positions is None else take_answers(own, positions.to(own.device)))
+                    targets |= {str(signal): value for signal, value in found.items()}
+                return targets | {ANSWER: mean(said)}
 
-            yield {TEACHER_INPUTS: _Inputs(inputs, [tokenizer for tokenizer, _ in readers])}, answer
+            yield _same(alignments, inside) | {TEACHER_INPUTS: TeacherInputs(readers)}, answer
 
-    def _orders(self, task: Task) -> list[Order]:
-        """Return, for each teacher, where it keeps each of the student's labels.
+    def _mean(self, task: Task) -> Mean:
+        """Return how the teachers' answers become one.
 
         Raises:
-            InputError: a teacher has another task, or its answers cannot be averaged with the others'.
+            InputError: a teacher has another task or other labels.
         """
         own = [each.artifact.task if isinstance(each, Teacher) else task for each in self.members]
-        if len(own) > 1 and task.rules.compared == "cosines":
-            raise InputError(
-                "vectors of several teachers have no common directions, so there is no mean of them",
-                place="teachers",
-                remedy="Give one teacher.",
-            )
-        models = [each.artifact for each in self.members if isinstance(each, Teacher)]
-        read = {(vocabulary(each.tokenizer), each.task.max_length) for each in models}
-        if task.per_token and len(read) > 1:
-            raise InputError(
-                f"the task is {task.kind}, and teachers with different tokenizers or max_length answer different "
-                "tokens",
-                place="teachers",
-                remedy="Give teachers with one tokenizer and one max_length, or one teacher.",
-            )
-        return [order_of(each, task, "teacher") for each in own]
+        orders = [order_of(each, task, "teacher") for each in own]
+        return Mean(orders, self.weights, vectors=task.rules.compared == "cosines")
+
+    def _alignments(
+        self, parts: Sequence[TransferPart], student: Artifact, inside: set[Signal]
+    ) -> list[Alignment | None]:
+        """Return how each teacher's tokens go with the student's, None where no tokens are compared."""
+        deep = any(signal.rows for signal in inside)
+        return [
+            align(parts, each.artifact, student)
+            if isinstance(each, Teacher) and (student.task.per_token or (deep and each is self.members[0]))
+            else None
+            for each in self.members
+        ]
 
 
-@dataclass(frozen=True)
-class _Inputs:
-    """What each teacher reads."""
+def _same(alignments: Sequence[Alignment | None], inside: set[Signal]) -> dict[str, Any]:
+    first = alignments[0]
+    return {SAME: first.positions(SAME)} if first is not None and any(each.rows for each in inside) else {}
 
-    encoded: Sequence[Sequence[dict[str, list[int]]]]
-    tokenizers: Sequence[PreTrainedTokenizerBase]
 
-    def __getitem__(self, index: int) -> list[dict[str, list[int]]]:
-        return [rows[index] for rows in self.encoded]
-
-    def stack(self, rows: Sequence[list[dict[str, list[int]]]]) -> list[dict[str, Tensor]]:
-        each = zip(*rows, strict=True)
-        return [pad(inputs, tokenizer) for inputs, tokenizer in zip(each, self.tokenizers, strict=True)]
+def _by_token(column: Any, alignment: Alignment | None) -> Any:
+    if alignment is None or not alignment.student.task.per_token:
+        return column
+    return AlignedAnswers(alignment.by_input(column), alignment.answer_positions())
 
 
 def dev_weights(members: Sequence[Member], data: TextData) -> list[float]:

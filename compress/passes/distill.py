@@ -59,7 +59,7 @@ class Distill(TrainingPass):
         description="a model's name, step:N for the result of pass N (from 1), a file of answers, or ratings",
     )
     teachers: tuple[str, ...] = Field(
-        (), description="further teachers; the mean of all their logits teaches"
+        (), description="further teachers, with any tokenizer; the mean of all their logits teaches"
     )
     teacher_weights: Literal["equal", "dev"] | tuple[float, ...] = Field(
         "equal", description="of the teachers, the first one's first: equal, dev (by dev score) or numbers"

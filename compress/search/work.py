@@ -109,7 +109,7 @@ def distance_of(task: Task, answers: torch.Tensor, reference: torch.Tensor) -> f
     if len(answers) != len(reference):  # a vocabulary that splits words otherwise has other tokens
         return float("inf")
     kind: Literal["mse", "kl"] = "mse" if task.rules.compared == "places" else "kl"
-    return float(soft_loss(task, kind, answers, reference, torch.empty(0), None, 1.0))
+    return float(soft_loss(task, kind, answers, reference, torch.empty(0), 1.0))
 
 
 def _rows(answers: Answers) -> torch.Tensor:
