@@ -2,7 +2,8 @@
 
 `python -m bench.memory` reads made-up sentences of a text file by `load_unlabelled`, tokenizes them into the token
 store, reads every row of it in random order, has a tiny teacher answer all of them and show a layer, aligns its words
-with a student's pieces of words, and trains the student for an epoch on both. Each size is run in a process of its
+with a student's pieces of words, and trains the student for an epoch on both; then it reads the same sentences as a
+labelled file, which `load_data` keeps in memory, and their tokens and labels. Each size is run in a process of its
 own. It prints one Markdown table and writes it to `bench/results/memory.md`. Growth is over what the process held
 before the step, libraries included. Private memory is what the system cannot take back; pages of mapped files count
 as resident too while there is room for them.
@@ -28,7 +29,16 @@ if TYPE_CHECKING:
     from compress.data import TextData
 
 ROWS = (1_000, 10_000, 100_000, 1_000_000)
-STEPS = ("read", "tokenize", "a pass over the rows", "answers, hidden states", "alignment", "an epoch")
+STEPS = (
+    "read",
+    "tokenize",
+    "a pass over the rows",
+    "answers, hidden states",
+    "alignment",
+    "an epoch",
+    "a labelled file",
+    "its tokens and labels",
+)
 RESULT = Path(__file__).parent / "results" / "memory.md"
 WORDS = [
     f"{first}{second}" for first in "bcdfghklmnprst" for second in ("ana", "ero", "ilu", "ox", "umi", "ys")
@@ -90,6 +100,7 @@ def measure(rows: int) -> dict[str, Any]:
 
 
 def _all_steps(file: Path, key: str, watch: Callable[[Callable[[], Any]], Any]) -> None:
+    from compress.data import DataConfig, load_data
     from compress.data.unlabelled import load_unlabelled
     from compress.distillation.alignment import align
     from compress.distillation.counterparts import SAME
@@ -102,6 +113,7 @@ def _all_steps(file: Path, key: str, watch: Callable[[Callable[[], Any]], Any]) 
     from compress.distillation.transfer import TransferPart, tokenized
     from compress.passes.base import Context
     from compress.passes.distill import Distill
+    from compress.training.tokenized import training_examples
 
     texts = watch(lambda: load_unlabelled(str(file), pair=False))
     part = TransferPart(texts.data, texts.fingerprint)
@@ -115,6 +127,9 @@ def _all_steps(file: Path, key: str, watch: Callable[[Callable[[], Any]], Any]) 
     matching = Matching(inside=(HiddenStates(layers="last"),))
     context = Context(seed=0, workdir=file.parent / f"{key}.work")
     watch(lambda: distil(pieces, Teachers([teacher], [1.0]), _labelled(), [part], matching, options, context))
+    source = DataConfig(source=str(_with_labels(file)))
+    data = watch(lambda: load_data(source))
+    watch(lambda: training_examples(data, pieces.tokenizer, pieces.task))
 
 
 def _models() -> tuple[Artifact, Artifact]:
@@ -169,6 +184,14 @@ def _write_sentences(file: Path, rows: int) -> None:
     with file.open("w", encoding="utf-8") as stream:
         for _ in range(rows):
             stream.write(" ".join(generator.choices(WORDS, k=generator.randint(12, 24))) + "\n")
+
+
+def _with_labels(file: Path) -> Path:
+    labelled = file.with_suffix(".csv")
+    with file.open(encoding="utf-8") as lines, labelled.open("w", encoding="utf-8") as rows:
+        rows.write("text,label\n")
+        rows.writelines(f"{line.rstrip()},{'ab'[place % 2]}\n" for place, line in enumerate(lines))
+    return labelled
 
 
 @contextmanager

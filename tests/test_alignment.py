@@ -12,9 +12,10 @@ from transformers import PreTrainedTokenizerFast
 
 from compress.distillation.alignment import align, take, take_answers, to_front
 from compress.distillation.counterparts import BEGINS, ENDS, NOWHERE, SAME
-from compress.distillation.transfer import Joined, TransferPart, vocabulary
+from compress.distillation.transfer import Joined, TransferPart
 from compress.errors import InputError
 from compress.tasks import Task
+from compress.training.tokenized import vocabulary
 
 TASK = Task(kind="classification", labels=("a", "b"))
 

@@ -79,7 +79,8 @@ def test_the_two_texts_of_a_pair_are_rows_beside_each_other():
         {"text": ["the plot", "a"], "text_pair": ["a film", "the cast was dull"], "label": [0.5, 1.0]}
     )
     tokenizer = trained_tokenizer("bert", SENTENCES)
-    examples = Examples.of(TASK.encode(split, tokenizer))
+    encoded = TASK.encode(split, tokenizer)
+    examples = Examples(encoded.inputs, encoded.labels, encoded.parts)
     batch = Collator(tokenizer, False, {})([examples[0], examples[1]])
     assert batch["labels"].tolist() == [0.5, 1.0]
     texts = tokenizer.batch_decode(batch["input_ids"], skip_special_tokens=True)

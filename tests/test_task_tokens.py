@@ -102,7 +102,8 @@ def test_the_loss_is_the_mean_over_labelled_tokens():
 def test_labels_are_padded_on_the_tokenizers_side(side):
     tokenizer = trained_tokenizer("bert")
     tokenizer.padding_side = side
-    examples = Examples.of(POS.encode(split([["the", "plot"], ["a"]], [[0, 1], [1]]), tokenizer))
+    encoded = POS.encode(split([["the", "plot"], ["a"]], [[0, 1], [1]]), tokenizer)
+    examples = Examples(encoded.inputs, encoded.labels)
     batch = Collator(tokenizer, True, {})([examples[0], examples[1]])
     assert batch["labels"].shape == batch["input_ids"].shape
     assert (batch["labels"][batch["attention_mask"] == 0] == -100).all()

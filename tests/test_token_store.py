@@ -22,13 +22,13 @@ def _own_cache(nothing_but_here):
 
 def encoder(tokenizer=None):
     tokenizer = tokenizer or tiny_tokenizer()
-    return lambda chunk: encode(chunk, tokenizer, TASK)
+    return lambda chunk: (encode(chunk, tokenizer, TASK), None)
 
 
 def test_rows_are_those_of_the_tokenizer(monkeypatch):
     monkeypatch.setattr(token_store, "_CHUNK", 7)  # 50 rows are seven chunks and one row
     tokenizer = tiny_tokenizer(types=True)
-    expected = encoder(tokenizer)(DATA)
+    expected, _ = encoder(tokenizer)(DATA)
 
     store = build_tokens(DATA, encoder(tokenizer), "k")
 
@@ -47,7 +47,7 @@ def test_rows_are_those_of_the_tokenizer(monkeypatch):
 
 def test_batches_are_made_as_from_a_list():
     tokenizer, store = tiny_tokenizer(), build_tokens(DATA, encoder(), "k")
-    expected = encoder()(DATA)
+    expected, _ = encoder()(DATA)
     assert by_length(store).tolist() == by_length(expected).tolist()
     padded, same = (pad([rows[i] for i in (0, 5, 9)], tokenizer) for rows in (store, expected))
     assert all((padded[name] == same[name]).all() for name in same)
@@ -57,7 +57,7 @@ def test_files_are_plain_arrays(tmp_path):
     store = build_tokens(DATA, encoder(), "k")
     ids = np.load(store.folder / "column-input_ids.npy", allow_pickle=False)
     assert ids.dtype == np.int32
-    assert ids.tolist() == [token for row in encoder()(DATA) for token in row["input_ids"]]
+    assert ids.tolist() == [token for row in encoder()(DATA)[0] for token in row["input_ids"]]
     offsets = np.load(store.folder / "offsets.npy", allow_pickle=False)
     assert (offsets.dtype, offsets[0], offsets[-1]) == (np.int64, 0, len(ids))
     assert isinstance(store.lengths, np.memmap)
@@ -81,7 +81,7 @@ def test_a_failure_leaves_nothing(tmp_path):
 
 
 def test_what_a_killed_run_left_is_removed(tmp_path):
-    half = tmp_path / "cache" / "tokens" / ".k-1.tmp" / "new"
+    half = tmp_path / "cache" / "tokens" / ".k-2.tmp" / "new"
     half.mkdir(parents=True)
     (half / "offsets.npy").write_bytes(b"half")
     assert len(build_tokens(DATA, encoder(), "k")) == 50

@@ -12,24 +12,26 @@ from numpy.typing import NDArray
 
 from compress.data.cache import cached
 from compress.errors import InputError
-from compress.tasks.ragged import Ragged
+from compress.tasks.ragged import Labels, Ragged
 
 if TYPE_CHECKING:
     import datasets
 
 Encoding = dict[str, list[int]]
-Encode = Callable[["datasets.Dataset"], Sequence[Encoding]]
+Encode = Callable[["datasets.Dataset"], tuple[Sequence[Encoding], Labels | None]]
 
 _CHUNK = 1_024  # rows tokenized at a time
-_FORMAT = 1  # of the folder; raised when it changes, so that old ones are left alone
+_FORMAT = 2  # of the folder; raised when it changes, so that old ones are left alone
 _OFFSETS, _LENGTHS = "offsets.npy", "lengths.npy"
+_LABELS, _TOKEN_LABELS = "labels.npy", "token-labels.npy"
 
 
 class TokenStore(Sequence[Encoding]):
     """Rows of token ids, attention masks and the like, memory-mapped from a folder.
 
     The folder holds a flat int32 array for each column, the int64 offset at which each row begins (one more for the
-    end) and the int32 lengths of the rows. A row has as many values in one column as in another.
+    end), the int32 lengths of the rows and, where they are known, the labels of the rows or of all their tokens. A row
+    has as many values in one column as in another.
 
     Args:
         folder: what `build_tokens` wrote.
@@ -46,6 +48,13 @@ class TokenStore(Sequence[Encoding]):
     def lengths(self) -> NDArray[np.int32]:
         """(rows,) tokens in each row, to sort or bucket by without reading the rows."""
         return self._lengths
+
+    @property
+    def labels(self) -> Labels | None:
+        """The labels, one an example or rows of (tokens,); None where none are known."""
+        if (self.folder / _TOKEN_LABELS).exists():
+            return Ragged(_mapped(self.folder / _TOKEN_LABELS), self._offsets)
+        return _mapped(self.folder / _LABELS) if (self.folder / _LABELS).exists() else None
 
     def column(self, name: str) -> Ragged:
         """Return one column's rows, int32 arrays in the file."""
@@ -78,7 +87,8 @@ def build_tokens(data: datasets.Dataset, encode: Encode, key: str) -> TokenStore
 
     Args:
         data: what `encode` reads.
-        encode: tokenizes a chunk of the data; each row gives the same columns, as many values in each.
+        encode: tokenizes a chunk of the data; each row gives the same columns, as many values in each; labels come
+            with every chunk or with none.
         key: stands for all that decides the result: the data's content, the tokenizer's, the longest length.
 
     Raises:
@@ -96,8 +106,9 @@ def _write(folder: Path, data: datasets.Dataset, encode: Encode) -> None:
         lengths = stack.enter_context(_NpyWriter(folder / _LENGTHS, np.int32))
         offsets.write([0])
         columns: dict[str, _NpyWriter] = {}
+        known: _NpyWriter | None = None
         for start in range(0, len(data), _CHUNK):
-            rows = encode(data.select(range(start, min(start + _CHUNK, len(data)))))
+            rows, labels = encode(data.select(range(start, min(start + _CHUNK, len(data)))))
             columns = columns or {
                 name: stack.enter_context(_NpyWriter(folder / f"column-{name}.npy", np.int32))
                 for name in rows[0]
@@ -108,24 +119,32 @@ def _write(folder: Path, data: datasets.Dataset, encode: Encode) -> None:
             offsets.write(np.cumsum(sizes) + next(iter(columns.values())).size)
             for name, column in columns.items():
                 column.write([value for row in rows for value in row[name]])
+            if labels is not None:
+                values, name = (
+                    (labels.values, _TOKEN_LABELS) if isinstance(labels, Ragged) else (labels, _LABELS)
+                )
+                known = known or stack.enter_context(
+                    _NpyWriter(folder / name, values.dtype.type, values.shape[1:])
+                )
+                known.write(values)
 
 
 class _NpyWriter:
-    """Appends to a flat `.npy` file; the header is written again at the end, when the size is known."""
+    """Appends rows of a shape to an `.npy` file; the header is written again at the end, when their number is known."""
 
-    def __init__(self, file: Path, kind: type[np.generic]) -> None:
-        self.size, self._kind = 0, np.dtype(kind)
+    def __init__(self, file: Path, kind: type[np.generic], row: tuple[int, ...] = ()) -> None:
+        self.size, self._kind, self._row = 0, np.dtype(kind), row
         self._stream: IO[bytes] = file.open("w+b")
         self._write_header()
 
     def write(self, values: Any) -> None:
         part = np.asarray(values, self._kind)
-        self.size += part.size
+        self.size += len(part)
         self._stream.write(part.tobytes())
 
     def _write_header(self) -> None:
         # numpy leaves room in the header for the first axis to grow to any size.
-        header = {"descr": self._kind.str, "fortran_order": False, "shape": (self.size,)}
+        header = {"descr": self._kind.str, "fortran_order": False, "shape": (self.size, *self._row)}
         np.lib.format.write_array_header_1_0(self._stream, header)
 
     def __enter__(self) -> _NpyWriter:

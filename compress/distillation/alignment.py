@@ -13,11 +13,12 @@ from torch import Tensor
 
 from compress.data.token_store import TokenStore, build_tokens
 from compress.distillation.counterparts import BEGINS, ENDS, INPUT, NOWHERE, Counterparts, counterparts
-from compress.distillation.transfer import TransferPart, joined, tokenized, vocabulary
+from compress.distillation.transfer import TransferPart, joined, tokenized
 from compress.errors import InputError
 from compress.manifest import hash_json
 from compress.tasks.inputs import is_paired
 from compress.tasks.ragged import Ragged
+from compress.training.tokenized import vocabulary
 
 if TYPE_CHECKING:
     import datasets
@@ -230,12 +231,12 @@ def _aligned(part: TransferPart, teacher: Artifact, student: Artifact) -> TokenS
             )
     read = 0  # of the teacher's inputs
 
-    def align(chunk: datasets.Dataset) -> list[Counterparts]:
+    def align(chunk: datasets.Dataset) -> tuple[list[Counterparts], None]:
         nonlocal read
         theirs, ours = (each.task.rules.spans(chunk, each.tokenizer) for each in readers)
         found = counterparts(ours, theirs, read)
         read += len(theirs)
-        return found
+        return found, None
 
     key = hash_json([part.fingerprint, alike, [each.task.kind for each in readers], "aligned"])
     return build_tokens(part.data, align, key[:32])

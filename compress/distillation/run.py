@@ -12,6 +12,7 @@ from compress.distillation.teachers import Teachers
 from compress.distillation.transfer import TransferPart, with_unlabelled
 from compress.processes import first_goes_first
 from compress.training.objective import label_objective
+from compress.training.tokenized import training_examples
 from compress.training.trainer import train
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def distil(
     task = student.task
     student.model.to(context.device)  # type: ignore[arg-type]
     parts = [TransferPart(data.train, f"{data.fingerprint}/train"), *more]
-    labelled = task.encode(data.train, student.tokenizer)
+    labelled = training_examples(data, student.tokenizer, task)
     hard = label_objective(task, options, labelled.labels)
     examples = with_unlabelled(labelled, more, student.tokenizer, task)
     dev = task.encode(data.validation, student.tokenizer)

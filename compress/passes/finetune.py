@@ -35,8 +35,8 @@ class Finetune(TrainingPass):
     def apply(self, artifact: Artifact, context: Context) -> Artifact:
         """Return the artifact with trained weights and, where it had none, a head for the data's task."""
         from compress.artifact import load
-        from compress.training.examples import Examples
         from compress.training.objective import label_objective
+        from compress.training.tokenized import training_examples
         from compress.training.trainer import train
 
         data = context.data
@@ -50,10 +50,9 @@ class Finetune(TrainingPass):
                     f"max_length {artifact.task.max_length}: the model has no more positions"
                 )
         tokenizer, task = artifact.tokenizer, artifact.task
-        encoded = task.encode(data.train, tokenizer)
-        examples = Examples.of(encoded)
+        examples = training_examples(data, tokenizer, task)
         dev = task.encode(data.validation, tokenizer)
-        objective = label_objective(task, self, encoded.labels)
+        objective = label_objective(task, self, examples.labels)
         train(artifact, examples, dev, objective, self, context, title="fine-tune")
         return artifact
 

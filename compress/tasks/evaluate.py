@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from compress.display import progress
 from compress.tasks.inputs import batches
-from compress.tasks.kind import Answers, Encoded, Labels, Scores
-from compress.tasks.ragged import Ragged, offsets_of
+from compress.tasks.kind import Answers, Encoded, Scores
+from compress.tasks.ragged import Labels, Ragged, offsets_of
 from compress.tasks.task import Task
 
 if TYPE_CHECKING:

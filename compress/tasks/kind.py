@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compress.tasks.ragged import Ragged
+from compress.tasks.ragged import Labels, Ragged
 from compress.tasks.spans import InputSpans
 from compress.tasks.task import Task
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 IGNORED = -100  # the class id of what has no label
 Answers = NDArray[Any] | Ragged  # (inputs, L) for whole inputs, rows of (tokens, L) for tokens
 Scores = dict[str, float]
-Labels = NDArray[Any] | Ragged
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,7 @@ class Kind(ABC):
         auto_class: transformers' class that builds or loads the model.
         per_token: whether there is an answer for every token.
         labels_per_token: whether there is a label for every token.
+        labels_itself: whether a text is its own label.
         compared: what two models' answers are compared as: distributions over classes, a yes or no for each of the
             labels, numbers, the cosines of vectors, or distributions over the places of a text.
         condenses: whether answers are too large to keep and `condense` makes them smaller.
@@ -59,6 +59,7 @@ class Kind(ABC):
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
     per_token: ClassVar[bool] = False
     labels_per_token: ClassVar[bool] = False
+    labels_itself: ClassVar[bool] = False
     outputs_per_token: ClassVar[bool] = False
     compared: ClassVar[Literal["classes", "labels", "numbers", "cosines", "places"]] = "classes"
     condenses: ClassVar[bool] = False

@@ -36,7 +36,7 @@ class Language(Kind):
 
     auto_class = "AutoModelForMaskedLM"
     per_token = labels_per_token = outputs_per_token = True
-    condenses = True
+    labels_itself = condenses = True
     main_metric = "accuracy"
 
     def head_config(self) -> dict[str, Any]:

@@ -43,6 +43,9 @@ class Ragged:
         return Ragged(self.values[..., list(order)], self.offsets)
 
 
+Labels = NDArray[Any] | Ragged  # one an example; rows of (tokens,) where each token has one
+
+
 def offsets_of(lengths: ArrayLike) -> NDArray[np.int64]:
     """Return where rows of these lengths begin and end in a flat array: (rows + 1,) int64."""
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)

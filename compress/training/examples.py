@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from compress.tasks.inputs import lengths_of, pad, stack_labels
-from compress.tasks.kind import Encoded
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -60,11 +59,6 @@ class Examples(Dataset[dict[str, Any]]):
     ) -> None:
         self.inputs, self.labels, self.parts, self.targets = inputs, labels, parts, dict(targets or {})
         self.turns = turns
-
-    @classmethod
-    def of(cls, encoded: Encoded) -> Examples:
-        """Take a split as it was tokenized."""
-        return cls(encoded.inputs, encoded.labels, encoded.parts)
 
     @property
     def lengths(self) -> NDArray[np.int32]:

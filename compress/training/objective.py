@@ -7,18 +7,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from compress.data.balance import class_weights
 from compress.tasks import Task
-from compress.tasks.kind import IGNORED, Labels, class_loss
+from compress.tasks.kind import IGNORED, class_loss
 from compress.tasks.ragged import Ragged
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from compress.training.config import TrainingPass
+    from compress.training.examples import Rows
 
 
 # Among the targets: how many labels this part of a step has, as a share of what a part has on average.
@@ -51,7 +53,7 @@ class Objective(nn.Module, ABC):
         """
 
 
-def label_objective(task: Task, options: TrainingPass, labels: Labels) -> TaskObjective:
+def label_objective(task: Task, options: TrainingPass, labels: Rows) -> TaskObjective:
     """Return the labels' loss as a pass's options want it.
 
     Args:
@@ -61,7 +63,7 @@ def label_objective(task: Task, options: TrainingPass, labels: Labels) -> TaskOb
     """
     weights = None
     if options.class_balance is not None:
-        ids = labels.values if isinstance(labels, Ragged) else labels
+        ids = labels.values if isinstance(labels, Ragged) else np.asarray(labels)
         weights = torch.from_numpy(class_weights(ids[ids >= 0], len(task.labels), options.class_balance))
     return TaskObjective(task, options.label_smoothing, weights)
 
