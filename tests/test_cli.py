@@ -233,6 +233,10 @@ def test_bad_data_is_refused_before_anything_is_written(run, tmp_path, content):
             "temperature",
         ),
         ("distill --teacher model --student teacher:1 --data d.csv --match {a --out new", "'{a' is no YAML"),
+        (
+            "distill --teacher model --teacher model --student teacher:1 --teacher-weights [3] --data d.csv --out new",
+            "1 teacher_weights for 2 teachers",
+        ),
         ("run none.yaml", "none.yaml: cannot be read"),
         ("bench none", "none"),
         ("bench model --data d.csv --slice-by age", "there is no column 'age'"),

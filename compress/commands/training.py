@@ -114,6 +114,14 @@ def distill(
             "new:hidden_size=128,num_hidden_layers=2 for a new model of its family.",
         ),
     ],
+    teacher_weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="W",
+            help="Of several teachers, the first one's first: '[2, 1]'; or dev, by their scores on the dev split.",
+            show_default="equal",
+        ),
+    ] = None,
     data: Data = None,
     task: Kind = None,
     logits: Annotated[Literal["kl", "mse"] | None, field(Distill, "logits")] = None,
@@ -197,6 +205,7 @@ def distill(
 
     shared = _shared(locals())
     options = {
+        "teacher_weights": _yaml(teacher_weights),
         "logits": logits,
         "temperature": _yaml(temperature),
         "kd_weight": _yaml(kd_weight),
