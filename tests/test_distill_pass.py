@@ -139,6 +139,26 @@ def test_the_teacher_labels_text_without_labels(folder):
     assert any("word-swap" in note for note in notes), notes
 
 
+def test_a_run_is_made_again_where_a_file_of_its_unlabelled_text_is_another(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
+    more = folder / "more"
+    for name in ("more/one.txt", "more/two.txt", "more/notes.md", "parts/train.txt", "parts/test.txt"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("good plot\n")
+    tiny_data().train.save_to_disk(folder / "saved")
+    (more / "deeper").mkdir()
+
+    def read(source):
+        files = Distill(student="teacher:1", unlabelled=source).input_files()
+        return [str(file.relative_to(folder)) for file in files]
+
+    assert read(str(more)) == read("~/more") == ["more/one.txt", "more/two.txt"]
+    assert read("~/parts") == ["parts/train.txt"]
+    assert read("~/more/one.txt") == ["more/one.txt"]
+    assert any(name.endswith(".arrow") for name in read("~/saved"))
+    assert read("film-reviews") == []
+
+
 def test_new_texts_may_be_others_in_every_epoch(folder):
     made = [{"method": "word-swap", "rate": 0.5}]
     once, notes = distilled(folder, "once", augment=made, epochs=2)
@@ -293,6 +313,7 @@ def test_what_cannot_work_is_refused_before_anything_runs(folder):
     assert "no model has these sizes" in checked(student="new:hidden_size=30")
     assert "tiny does not say what single raters thought" in checked(teacher="ratings")
     assert "unlabelled: there is no none.txt" in checked(student="teacher:1", unlabelled="none.txt")
+    assert "unlabelled: there is no source without a name" in checked(student="teacher:1", unlabelled=" ")
     for more in ({"unlabelled": "brown-pos"}, {"augment": [{"method": "word-swap"}]}):
         assert "kd_weight is 0 with nothing matched" in checked(student="teacher:1", kd_weight=0, **more)
     assert "near-texts makes pairs" in checked(student="teacher:1", augment=[{"method": "near-texts"}])

@@ -159,6 +159,12 @@ def test_a_missing_source_says_what_there_is(tmp_path):
         load_unlabelled(str(tmp_path / "text.txt"), pair=False)
 
 
+def test_no_name_is_not_the_folder_at_hand(tmp_path):
+    (tmp_path / "texts.txt").write_text("a b\n")
+    with pytest.raises(InputError, match="unlabelled: the source is empty"):
+        load_unlabelled("", pair=False)
+
+
 def test_half_a_surrogate_pair_is_no_text(tmp_path):
     (tmp_path / "x.jsonl").write_text('{"text": "a \\ud800"}\n{"text": "whole"}\n')
     found = load_unlabelled(str(tmp_path / "x.jsonl"), pair=False)

@@ -64,6 +64,20 @@ def load_unlabelled(source: str, pair: bool, task_data: TextData | None = None) 
     return Texts(source, open_texts(file), fingerprint, _notes(source, counts))
 
 
+def unlabelled_files(source: str) -> list[Path]:
+    """Return the local files that `load_unlabelled` reads; none of a packaged set or one of the hub.
+
+    Args:
+        source: as there.
+    """
+    from compress.data.local import is_saved
+
+    path = Path(source).expanduser()
+    if is_saved(path):
+        return sorted(file for file in path.rglob("*") if file.is_file())
+    return _text_files(path) if path.is_dir() else [path] if path.is_file() else []
+
+
 def _new(
     rows: Iterator[Row],
     train: set[int],
@@ -142,6 +156,10 @@ def _cells(source: str) -> Iterator[tuple[Any, ...]]:
     from compress.data.raw_text import raw_names, raw_texts
 
     path = Path(source).expanduser()
+    if not source.strip():
+        raise InputError(
+            "the source is empty", place="unlabelled", remedy="Name a file, a folder or a data set"
+        )
     if path.is_dir():
         yield from _folder_cells(path)
     elif path.is_file():
@@ -150,14 +168,14 @@ def _cells(source: str) -> Iterator[tuple[Any, ...]]:
         yield from ((text,) for text in raw_texts(source))
     elif source in CATALOG:
         yield from _train_cells(read_packaged(source))
-    elif not source.strip() or looks_like_path(source):
-        raise InputError("no such file or folder", place=source or "unlabelled", remedy=near(path))
+    elif looks_like_path(source):
+        raise InputError("no such file or folder", place=source, remedy=near(path))
     else:
         yield from _train_cells(read_hub(source)[0])
 
 
 def _folder_cells(path: Path) -> Iterator[tuple[Any, ...]]:
-    from compress.data.local import is_saved, open_saved, split_of
+    from compress.data.local import is_saved, open_saved
 
     if is_saved(path):
         saved: Any = open_saved(path)
@@ -166,14 +184,21 @@ def _folder_cells(path: Path) -> Iterator[tuple[Any, ...]]:
             raise InputError(f"no train split among {', '.join(train)}", place=str(path))
         yield from texts_of(str(path), (row for batch in train.iter(1_000) for row in records(batch)))
         return
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in STREAMS)
+    files = _text_files(path)
     if not files:
         raise InputError(
             "no file of text in this folder", place=str(path), remedy=f"It may hold: {', '.join(STREAMS)}"
         )
-    training = [file for file in files if split_of(file.stem) == "train"]
-    for file in training or files:
+    for file in files:
         yield from stream_texts(file)
+
+
+def _text_files(folder: Path) -> list[Path]:
+    """Return a folder's files of text, only those of the training split where there are such."""
+    from compress.data.local import split_of
+
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in STREAMS)
+    return [file for file in files if split_of(file.stem) == "train"] or files
 
 
 def _train_cells(tables: Mapping[str, Table]) -> Iterator[tuple[Any, ...]]:

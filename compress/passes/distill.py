@@ -122,11 +122,12 @@ class Distill(TrainingPass):
 
     def input_files(self) -> tuple[Path, ...]:
         """Return the files of answers and of text."""
+        from compress.data.unlabelled import unlabelled_files
         from compress.distillation.answers import is_answers_file
 
         names = filter(None, (self.teacher, *self.teachers))
         given = [Path(name) for name in names if is_answers_file(name)]
-        return (*given, *(path for path in map(Path, self.unlabelled) if path.is_file()))
+        return (*given, *(file for source in self.unlabelled for file in unlabelled_files(source)))
 
     def apply(self, artifact: Artifact, context: Context) -> Artifact:
         """Return the trained student."""

@@ -71,8 +71,11 @@ def check(options: Distill, plan: ModelPlan) -> None:
             "Raise kd_weight, match something inside the models, or leave unlabelled and augment out.",
         )
     for source in options.unlabelled:
-        if looks_like_path(source) and not Path(source).expanduser().exists():
-            plan.refuse(f"unlabelled: there is no {source}", "Give a file, a folder or a data set.")
+        if not source.strip() or (looks_like_path(source) and not Path(source).expanduser().exists()):
+            plan.refuse(
+                f"unlabelled: there is no {source.strip() or 'source without a name'}",
+                "Give a file, a folder or a data set.",
+            )
     try:
         if options.student is not None:
             _check_student(options, plan)
