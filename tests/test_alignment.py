@@ -86,6 +86,28 @@ def test_each_text_of_a_pair_aligns_with_its_own():
     assert aligned(texts("good film", "good"), one, other) == [0, 1, 2, NOWHERE, 4, 5]
 
 
+@pytest.mark.parametrize(
+    ("family", "ends"),
+    [
+        ("mistral", ("<s>", None)),
+        ("t5", (None, "</s>")),
+        ("roberta", ("<s>", "</s>")),
+        ("gpt2", (None, None)),
+    ],
+)
+@pytest.mark.parametrize("pair", [(), ("the plot was dull",)])
+def test_a_special_token_answers_to_the_one_on_its_own_side_of_the_text(family, ends, pair):
+    # Llama's and Mistral's stands in front alone, T5's behind each text alone.
+    data, teacher = texts("this film was dull", *pair), trained_tokenizer(family)
+    found = aligned(data, teacher, trained_tokenizer("bert"))
+    theirs = teacher(*([text] for text in data[0].values()))["input_ids"][0]
+    named = [
+        None if p == NOWHERE else teacher.convert_ids_to_tokens(theirs[p]) for p in (found[0], found[-1])
+    ]
+    assert tuple(named) == ends
+    assert found[-1] in (NOWHERE, len(theirs) - 1)
+
+
 def test_tokenizers_with_too_little_in_common_are_refused():
     with pytest.raises(InputError, match="split text differently: 0% .*Match `sentence`"):
         aligned(texts("film plot cast"), tiny_tokenizer(), letters())
@@ -179,6 +201,15 @@ def test_a_tokenizer_is_the_same_after_it_was_used():
     assert vocabulary(tokenizer) == before
     tokenizer.add_tokens(["sequel"])
     assert vocabulary(tokenizer) != before
+
+
+def test_where_a_tokenizer_cuts_is_its_own():
+    one, other = tiny_tokenizer(), tiny_tokenizer()
+    other.truncation_side = "left"
+    assert vocabulary(one) != vocabulary(other)
+    short = TASK.model_copy(update={"max_length": 4})
+    # [CLS] the good [SEP] against [CLS] good film [SEP].
+    assert aligned(texts("the good film"), other, one, short) == [0, NOWHERE, 1, 3]
 
 
 def test_lengths_may_differ():

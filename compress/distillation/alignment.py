@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compress.data.token_store import TokenStore, build_tokens
-from compress.distillation.counterparts import BEGINS, ENDS, INPUT, NOWHERE, Counterparts, counterparts
+from compress.distillation.counterparts import BEGINS, ENDS, INPUT, NOWHERE, RULES, Counterparts, counterparts
 from compress.distillation.transfer import TransferPart, joined, tokenized
 from compress.errors import InputError
 from compress.manifest import hash_json
@@ -92,9 +92,9 @@ class AlignedAnswers:
 class Alignment:
     """What of a teacher's inputs and tokens goes with the student's.
 
-    Both read the same text, each in its own pieces; white space is left aside. The first special token of one
-    answers to the first of the other, and so does the last. Of the teacher's windows of a long text that one counts
-    which has most in common with the student's.
+    Both read the same text, each in its own pieces; white space is left aside. A special token in front of all text
+    answers to the other's there, and so does one behind all text. Of the teacher's windows of a long text that one
+    counts which has most in common with the student's.
 
     Attributes:
         parts: the text.
@@ -238,7 +238,7 @@ def _aligned(part: TransferPart, teacher: Artifact, student: Artifact) -> TokenS
         read += len(theirs)
         return found, None
 
-    key = hash_json([part.fingerprint, alike, [each.task.kind for each in readers], "aligned"])
+    key = hash_json([part.fingerprint, alike, [each.task.kind for each in readers], "aligned", RULES])
     return build_tokens(part.data, align, key[:32])
 
 

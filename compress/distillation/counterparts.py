@@ -10,6 +10,7 @@ from compress.tasks.spans import InputSpans, Span
 NOWHERE = -1
 SAME, BEGINS, ENDS, INPUT = "same", "begins", "ends", "input"
 _FIRST, _LAST = (-1, 0, 0), (-1, 1, 1)  # the spans of special tokens at the ends
+RULES = 2  # raised when other tokens become counterparts, so that what was kept of them is left alone
 
 # For every token of an input the other one's token with the same characters (`SAME`), with the same first one
 # (`BEGINS`) and with the same last one (`ENDS`), `NOWHERE` without; and which of the others' inputs that is (`INPUT`).
@@ -19,8 +20,9 @@ Counterparts = dict[str, list[int]]
 def counterparts(ours: Sequence[InputSpans], theirs: Sequence[InputSpans], start: int) -> list[Counterparts]:
     """Find for each of our tokens theirs.
 
-    The first special token of one answers to the first of the other, and so does the last. Of several windows that
-    they read a text in, that one counts which has most beginnings in common with ours.
+    A special token in front of all text answers to the other's there, and so does one behind all text, whatever
+    they are called. Of several windows that they read a text in, that one counts which has most beginnings in common
+    with ours.
 
     Args:
         ours: our inputs.
@@ -45,8 +47,7 @@ class _Places:
 
 def _comparable(spans: Sequence[Span | None]) -> list[tuple[int, Span]]:
     """Return (token, span) of tokens of characters, and of special ones at the ends; others have no counterpart."""
-    special = [index for index, span in enumerate(spans) if span is None]
-    ends = {special[0]: _FIRST, special[-1]: _LAST} if special else {}
+    ends = {len(spans) - 1: _LAST, 0: _FIRST}
     found = [(index, span or ends.get(index)) for index, span in enumerate(spans)]
     return [(index, span) for index, span in found if span is not None and (span[0] < 0 or span[1] < span[2])]
 

@@ -24,8 +24,9 @@ def vocabulary(tokenizer: PreTrainedTokenizerBase) -> str:
     """Return what stands for all that a tokenizer does with a text, whatever length it was last asked to cut at."""
     if not tokenizer.is_fast:
         return repr(tokenizer)
-    # Truncation and padding of the last call come first in the file, and are not the tokenizer's own.
-    return str(tokenizer.backend_tokenizer.to_str()).partition('"added_tokens"')[2]
+    # Truncation and padding of the last call come first in the file, and are not the tokenizer's own, but for the side.
+    own = str(tokenizer.backend_tokenizer.to_str()).partition('"added_tokens"')[2]
+    return own if tokenizer.truncation_side == "right" else f"{own} from the {tokenizer.truncation_side}"
 
 
 def tokenized(
