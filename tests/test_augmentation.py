@@ -1,5 +1,6 @@
 """New texts from given ones: what each method does, and that seed and text alone decide it."""
 
+from pathlib import Path
 from random import Random
 
 import datasets
@@ -314,6 +315,16 @@ def test_what_was_made_once_is_read_again(tmp_path, monkeypatch):
     assert (again.fingerprint, list(again.data["text"])) == (first.fingerprint, list(first.data["text"]))
     with pytest.raises(TypeError):  # other rows are made anew
         augment(data(*TEXTS), [SpanDeletion()], 0, "y")
+
+
+def test_damaged_texts_are_refused_by_name():
+    augment(data(*TEXTS), [SpanDeletion()], 0, "x")
+    (file,) = Path("cache").rglob("augmented-*.arrow")
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(InputError, match=rf"{file.name}: the cached texts are damaged.*Remove it"):
+        augment(data(*TEXTS), [SpanDeletion()], 0, "x")
+    file.unlink()
+    assert len(augment(data(*TEXTS), [SpanDeletion()], 0, "x").data)
 
 
 def test_a_method_that_changes_nothing_is_refused():

@@ -1,8 +1,10 @@
 """Teachers that cannot teach: other tasks, answers that are not finite, answers that have no mean."""
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import datasets
 import numpy as np
@@ -15,12 +17,14 @@ from compress.artifact import save
 from compress.distillation.answers import read_answers
 from compress.distillation.ensemble import order_of
 from compress.distillation.readers import TEACHER_INPUTS
+from compress.distillation.signals import Signal
 from compress.distillation.soft import soft_loss
+from compress.distillation.store import Writer
 from compress.distillation.student import make_student
 from compress.distillation.teacher import Teacher
 from compress.distillation.teachers import Teachers
 from compress.distillation.transfer import TransferPart
-from compress.errors import InputError
+from compress.errors import CompressError, InputError
 from compress.passes.base import ModelPlan
 from compress.passes.distill import Distill
 from compress.tasks import Task
@@ -101,15 +105,27 @@ def test_files_of_answers_that_contradict_themselves_are_refused(rows, message, 
         read_answers(tmp_path / "answers.csv", CLASSES)
 
 
-def test_a_damaged_cache_is_refused_by_name(teacher):
+@pytest.mark.parametrize("name", ["answer-0.npy", "lengths.npy"])
+def test_a_damaged_cache_is_refused_by_name(teacher, name):
     part = TransferPart(datasets.Dataset.from_dict({"text": WORDS[:3]}), "d")
     teacher.signals(part)
-    (file,) = (file for file in cached_files() if file.name.startswith("answer"))
+    (file,) = (file for file in cached_files() if file.name == name and "teacher" in str(file.parent))
     file.write_bytes(file.read_bytes()[:-4])
     with pytest.raises(InputError, match=r"damaged.*Remove this file"):
         teacher.signals(part)
     file.unlink()
     teacher.signals(part)
+
+
+def test_what_is_begun_counts_to_the_room_that_is_needed(tmp_path, monkeypatch):
+    # 1,001 rows of 32 numbers in two bytes, of which one is written: 64,064 bytes of two files, and room for one.
+    lengths, one = np.array([1000, 1]), (torch.zeros(1, 1, 32), torch.ones(1, 1))
+    free = SimpleNamespace(free=100_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: free)
+    first, second = (Writer(tmp_path / f"{i}.npy", lengths, Signal("hidden", i)) for i in range(2))
+    first.write([1], *one)
+    with pytest.raises(CompressError, match=r"need 0\.0 GB.*Match fewer layers"):
+        second.write([1], *one)
 
 
 def test_another_teacher_has_a_cache_of_its_own(teacher):

@@ -1,5 +1,7 @@
 """Tokens on disk are the tokens in memory, row by row, and are made once."""
 
+import shutil
+
 import datasets
 import numpy as np
 import pytest
@@ -86,6 +88,16 @@ def test_what_a_killed_run_left_is_removed(tmp_path):
     (half / "offsets.npy").write_bytes(b"half")
     assert len(build_tokens(DATA, encoder(), "k")) == 50
     assert not half.exists()
+
+
+@pytest.mark.parametrize("name", ["offsets.npy", "column-input_ids.npy", "lengths.npy"])
+def test_a_damaged_cache_is_refused_by_name(name):
+    folder = build_tokens(DATA, encoder(), "k").folder
+    (folder / name).write_bytes((folder / name).read_bytes()[:-4])
+    with pytest.raises(InputError, match=rf"{folder}: the cached tokens are damaged.*Remove it"):
+        build_tokens(DATA, encoder(), "k")
+    shutil.rmtree(folder)
+    assert len(build_tokens(DATA, encoder(), "k")) == 50
 
 
 def test_a_worker_maps_the_files_anew():

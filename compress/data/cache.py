@@ -60,3 +60,10 @@ def scratch(room: str, key: str) -> Iterator[Path]:
             place=str(folder),
             remedy="Set COMPRESS_CACHE to a folder with space that you may write to",
         ) from error
+
+
+def damaged(what: str, path: Path, why: str) -> InputError:
+    """Return the error of a file or folder of the cache that was whole once and cannot be read."""
+    return InputError(
+        f"the cached {what} are damaged ({why})", place=str(path), remedy="Remove it; they are made again."
+    )

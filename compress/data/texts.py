@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compress.data.cache import damaged
+from compress.errors import first_line
+
 if TYPE_CHECKING:
     import datasets
 
@@ -36,10 +39,18 @@ class Texts:
 
 
 def open_texts(file: Path) -> datasets.Dataset:
-    """Memory-map what `write_rows` wrote."""
-    import datasets
+    """Memory-map what `write_rows` wrote.
 
-    return datasets.Dataset.from_file(str(file))
+    Raises:
+        InputError: it was damaged since.
+    """
+    import datasets
+    import pyarrow
+
+    try:
+        return datasets.Dataset.from_file(str(file))
+    except (OSError, pyarrow.ArrowException) as error:
+        raise damaged("texts", file, first_line(error)) from error
 
 
 def write_rows(file: Path, rows: Iterable[Row], pair: bool) -> str:

@@ -10,8 +10,8 @@ from typing import IO, TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.data.cache import cached
-from compress.errors import InputError
+from compress.data.cache import cached, damaged
+from compress.errors import InputError, first_line
 from compress.tasks.ragged import Labels, Ragged
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ class TokenStore(Sequence[Encoding]):
 
     Args:
         folder: what `build_tokens` wrote.
+
+    Raises:
+        InputError: it was damaged since.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -157,4 +160,7 @@ class _NpyWriter:
 
 
 def _mapped(file: Path) -> Any:
-    return np.load(file, mmap_mode="r", allow_pickle=False)
+    try:
+        return np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise damaged("tokens", file.parent, first_line(error)) from error

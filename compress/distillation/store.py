@@ -166,7 +166,9 @@ def writing(
 
 
 def _require_room(folder: Path, size: int) -> None:
-    free = shutil.disk_usage(folder).free
+    # A file takes its room as it is filled, and through a map: a disk that is full by then ends the process.
+    begun = [file.stat() for file in folder.iterdir()]
+    free = shutil.disk_usage(folder).free - sum(max(0, s.st_size - 512 * s.st_blocks) for s in begun)
     if size > free:
         raise CompressError(
             f"the teacher's signals need {size / 1e9:.1f} GB, {free / 1e9:.1f} GB are free",

@@ -15,7 +15,7 @@ from compress.assets import cache_root
 from compress.data.cache import scratch
 from compress.display import progress, say
 from compress.distillation.signals import Signal, answer_signal, answering
-from compress.distillation.store import Stored, file_name, open_stored, writing
+from compress.distillation.store import LENGTHS, Stored, file_name, open_stored, writing
 from compress.distillation.transfer import TransferPart, tokenized
 from compress.errors import InputError
 from compress.manifest import hash_json
@@ -102,6 +102,8 @@ class Teacher:
 
 
 def _missing(folder: Path, signals: Iterable[Signal]) -> list[Signal]:
+    if not (folder / LENGTHS).exists():
+        return list(signals)
     return [signal for signal in signals if not (folder / file_name(signal)).exists()]
 
 
