@@ -9,6 +9,7 @@ import pytest
 
 from compress.data import DataConfig, TextData, load_data
 from compress.data.duplicates import bare, folded, seen_keys, text_key
+from compress.data.files import read_file
 from compress.data.unlabelled import load_unlabelled
 from compress.errors import InputError
 
@@ -30,7 +31,7 @@ def task_data(train, validation, test):
 
 
 @pytest.mark.parametrize(
-    "kind", ["txt", "csv", "tsv", "quoted.tsv", "jsonl", "json", "parquet", "saved", "folder"]
+    "kind", ["txt", "csv", "tsv", "quoted.tsv", "jsonl", "json", "parquet", "words", "saved", "folder"]
 )
 def test_every_source_gives_the_same_rows(tmp_path, kind):
     path = tmp_path / f"x.{kind}"
@@ -46,6 +47,10 @@ def test_every_source_gives_the_same_rows(tmp_path, kind):
         path.write_text("label\ttext\n" + "".join(f"{i}\t{text}\n" for i, text in enumerate(TEXTS)))
     elif kind == "jsonl":
         path.write_text("\n".join(map(json.dumps, rows)) + "\n\n")
+    elif kind == "words":
+        path = path.with_suffix(".jsonl")
+        words = [{"tokens": text.split(), "tags": ["O"] * len(text.split())} for text in TEXTS]
+        path.write_text("\n".join(map(json.dumps, [*words, {"tokens": None}])))
     elif kind == "json":
         path.write_text(json.dumps(rows))
     elif kind == "parquet":
@@ -69,6 +74,20 @@ def test_every_source_gives_the_same_rows(tmp_path, kind):
     assert len(datasets.concatenate_datasets([split("one").select_columns("text"), found.data])) == 1 + len(
         TEXTS
     )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        'text\tlabel\n"A" or "B"\tx\nplain text\ty\n',  # quote marks of the text's own
+        'text\tlabel\n"two ""words"""\tx\nplain text\ty\n',  # quoted
+        "text\tlabel\nold\rline end\tx\nplain text\ty\n",
+    ],
+)
+def test_tab_separated_text_is_read_as_labelled_data_is(tmp_path, content):
+    path = tmp_path / "x.tsv"
+    path.write_bytes(content.encode())
+    assert list(load_unlabelled(str(path), pair=False).data["text"]) == read_file(path).columns["text"]
 
 
 def test_what_repeats_or_is_the_tasks_own_is_dropped_and_counted(tmp_path):

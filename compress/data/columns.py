@@ -94,7 +94,7 @@ def detect_texts(table: Table) -> tuple[str, str | None]:
         InputError: the choice is not clear.
     """
     try:
-        text, pair, _ = _texts(table, [name for name in table.columns if _is_text(table, name)], None)
+        text, pair, _ = _texts(table, text_names(table), None)
     except InputError as error:
         raise InputError(
             error.cause,
@@ -102,6 +102,11 @@ def detect_texts(table: Table) -> tuple[str, str | None]:
             remedy=f"Name the column text, or two text and text_pair. There are: {', '.join(table.columns)}",
         ) from error
     return text, pair
+
+
+def text_names(table: Table) -> list[str]:
+    """Return the columns that may be text."""
+    return [name for name in table.columns if _is_text(table, name)]
 
 
 def text_column(table: Table, config: DataConfig) -> tuple[str, str]:
@@ -113,7 +118,7 @@ def text_column(table: Table, config: DataConfig) -> tuple[str, str]:
     if config.text is not None:
         table.column(config.text)
         return config.text, f"text column {config.text!r}"
-    text, _, why = _texts(table, [name for name in table.columns if _is_text(table, name)], "")
+    text, _, why = _texts(table, text_names(table), "")
     return text, f"text column {text!r} ({why})"
 
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from compress.data.columns import detect_texts
+from compress.data.columns import detect_texts, text_names
 from compress.data.files import csv_delimiter, json_value, quoted_rows, read_file
 from compress.data.table import Table
+from compress.data.tokens import words_column
 from compress.errors import InputError
 
 Record = dict[str, Any]
@@ -40,7 +41,7 @@ def stream_texts(path: Path) -> Iterator[tuple[Any, ...]]:
 
 
 def texts_of(place: str, rows: Iterator[Record], *, typed: bool = True) -> Iterator[tuple[Any, ...]]:
-    """Yield the texts among the rows of a table, as `stream_texts` does.
+    """Yield the texts among the rows of a table, as `stream_texts` does; sentences that are lists of words too.
 
     Args:
         place: what they come from, for messages.
@@ -49,13 +50,22 @@ def texts_of(place: str, rows: Iterator[Record], *, typed: bool = True) -> Itera
     """
     first = list(itertools.islice(rows, _SAMPLE))
     names = list(dict.fromkeys(name for record in first for name in record))
+    table = Table(place, {name: [record.get(name) for record in first] for name in names}, typed=typed)
+    words = words_column(table)
+    if words is not None and not text_names(table):
+        yield from ((_sentence(record.get(words)),) for record in itertools.chain(first, rows))
+        return
     if names == ["text"]:
         text, pair = "text", None
     elif first:
-        columns = {name: [record.get(name) for record in first] for name in names}
-        text, pair = detect_texts(Table(place, columns, typed=typed))
+        text, pair = detect_texts(table)
     for record in itertools.chain(first, rows):
         yield (record.get(text),) if pair is None else (record.get(text), record.get(pair))
+
+
+def _sentence(words: Any) -> Any:
+    """Return words as the text that labelled data makes of them, and anything else as it is."""
+    return " ".join(words) if isinstance(words, list) and all(isinstance(w, str) for w in words) else words
 
 
 def records(columns: Mapping[str, Sequence[Any]]) -> Iterator[Record]:
@@ -107,26 +117,37 @@ def _csv(path: Path) -> Iterator[Record]:
 
 def _tsv(path: Path) -> Iterator[Record]:
     """Tab-separated files come quoted and unquoted; a lone quote mark is then ordinary text."""
-    with path.open(encoding="utf-8-sig", newline="") as lines:
-        rows = _unquoted(lines) if _is_unquoted(path) else quoted_rows(path, lines, "\t")
-        yield from _with_header(path, rows)
+    yield from _with_header(path, (_unquoted if _is_unquoted(path) else _quoted)(path))
 
 
 def _is_unquoted(path: Path) -> bool:
-    """Whether every line has as many cells as the first, and no cell stands between quote marks."""
-    width = None
+    """Whether every line has as many cells as the first, and no cell means what stands between its quote marks."""
+    width, wrapped = None, False
+    for _, cells in _unquoted(path):
+        width = width or len(cells)
+        if len(cells) != width:
+            return False
+        wrapped = wrapped or any(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells)
+    if not wrapped:
+        return True
+    try:
+        for _ in _with_header(path, _quoted(path)):
+            pass
+    except InputError:
+        return True
+    return False
+
+
+def _unquoted(path: Path) -> Iterator[tuple[int, list[str]]]:
+    with path.open(encoding="utf-8-sig", newline="\n") as lines:
+        for number, line in enumerate(lines, start=1):
+            if plain := line.rstrip("\r\n"):
+                yield number, plain.split("\t")
+
+
+def _quoted(path: Path) -> Iterator[tuple[int, list[str]]]:
     with path.open(encoding="utf-8-sig", newline="") as lines:
-        for _, cells in _unquoted(lines):
-            width = width or len(cells)
-            if len(cells) != width or any(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells):
-                return False
-    return True
-
-
-def _unquoted(lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
-    for number, line in enumerate(lines, start=1):
-        if plain := line.rstrip("\r\n"):
-            yield number, plain.split("\t")
+        yield from quoted_rows(path, lines, "\t")
 
 
 def _with_header(path: Path, rows: Iterator[tuple[int, list[str]]]) -> Iterator[Record]:

@@ -16,9 +16,14 @@ _TAGS = ("ner_tags", "tags", "pos_tags", "labels", "upos", "chunk_tags")
 
 def shows_tokens(table: Table, config: DataConfig) -> bool:
     """Whether a table has a column of words and one of tags beside it."""
-    words = _column(table, config.text, _WORDS)
-    tags = _column(table, config.label, _TAGS)
-    return words is not None and tags is not None and _is_list(table, words) and _is_list(table, tags)
+    words, tags = words_column(table, config.text), _column(table, config.label, _TAGS)
+    return words is not None and tags is not None and _is_list(table, tags)
+
+
+def words_column(table: Table, given: str | None = None) -> str | None:
+    """Return the column of lists of words, the `given` one or by its name; None without one."""
+    words = _column(table, given, _WORDS)
+    return words if words is not None and _is_list(table, words) else None
 
 
 def read_tokens(tables: Mapping[str, Table], config: DataConfig) -> Rows:
