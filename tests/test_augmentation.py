@@ -145,6 +145,11 @@ def test_sentences_are_cut_at_their_ends():
     assert shuffled == {"A b. C d.", "C d. A b."}
 
 
+def test_marks_belong_to_the_word():
+    words = ["cafe\u0301", "isn't", "\u0939\u093f\u0928\u094d\u0926\u0940", "x"]  # an accent apart; Hindi
+    assert [word.group() for word in spelled(" ".join([*words, "3d", "\u2764\ufe0f!"]))] == [*words, "d"]
+
+
 def test_a_new_word_takes_the_case_of_the_old_one():
     text = "Good films, don't they? A GOOD one, it's 10 good_s"
     words = spelled(text)

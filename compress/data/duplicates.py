@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 
-_NOT_WORDS = re.compile(r"[\W_]+")
+from compress.data.marks import marks
 
 
 def folded(text: str) -> str:
-    """Return the text without case and with single spaces: `A  Film.` and `a film.` are one."""
-    return " ".join(text.casefold().split())
+    """Return the text without case and with single spaces: `A  Film.` and `a film.` are one.
+
+    So are an accented letter and a letter with the accent behind it.
+    """
+    return " ".join(unicodedata.normalize("NFC", text.casefold()).split())
 
 
 def bare(text: str) -> str:
@@ -21,7 +26,13 @@ def bare(text: str) -> str:
 
     A text of nothing but punctuation stays as it is, so that `:)` and `:(` are two.
     """
-    return " ".join(_NOT_WORDS.split(text.casefold())).strip() or folded(text)
+    text = folded(text)
+    return " ".join(_not_words().split(text.replace("_", " "))).strip() or text
+
+
+@cache
+def _not_words() -> re.Pattern[str]:
+    return re.compile(rf"[^\w{marks()}]+")
 
 
 def text_key(row: Sequence[str], form: Callable[[str], str]) -> int:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import cache
 from random import Random
 from typing import TYPE_CHECKING
 
+from compress.data.marks import marks
 from compress.errors import InputError
 
 if TYPE_CHECKING:
@@ -14,7 +16,12 @@ if TYPE_CHECKING:
 
     from compress.data.augmentation.base import Rewrite
 
-_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")  # letters, with an apostrophe inside
+
+@cache
+def _word() -> re.Pattern[str]:
+    """Letters and their marks, with an apostrophe inside."""
+    letters = rf"[^\W\d_](?:[^\W\d_]|[{marks()}])*"
+    return re.compile(rf"{letters}(?:['’]{letters})*")
 
 
 def on_words(change: Callable[[list[str], Random], list[str]]) -> Rewrite:
@@ -36,7 +43,7 @@ def count(rate: float, words: int) -> int:
 
 def spelled(text: str) -> list[re.Match[str]]:
     """Return the words of a text that are made of letters, without the punctuation around them."""
-    return list(_WORD.finditer(text))
+    return list(_word().finditer(text))
 
 
 def replaced(text: str, words: dict[re.Match[str], str]) -> str:
