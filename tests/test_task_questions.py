@@ -9,6 +9,7 @@ import pytest
 import torch
 from tiny_tasks import NOUNS, SENTENCES, whole_way, write_jsonl
 from tiny_tokenizers import trained_tokenizer
+from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
 from compress.data import DataConfig, load_data
 from compress.errors import InputError
@@ -120,6 +121,18 @@ def test_the_loss_is_of_start_and_end_over_the_tokens():
     nothing.backward()
     assert nothing.item() == 0
     assert not logits.grad.any()
+
+
+def test_padding_is_no_place_for_an_answer():
+    logits = torch.randn(1, 3, generator=torch.Generator().manual_seed(0))
+    output = QuestionAnsweringModelOutput(start_logits=logits, end_logits=logits)
+    longer = QuestionAnsweringModelOutput(**{name: torch.cat([v, v], 1) for name, v in output.items()})
+    labels = torch.tensor([[0, 1]])
+    alone = TASK.loss(TASK.answer(output, {"attention_mask": torch.ones(1, 3)}), labels)
+    mask = torch.tensor([[1, 1, 1, 0, 0, 0]])
+    assert TASK.loss(TASK.answer(longer, {"attention_mask": mask}), labels).item() == pytest.approx(
+        alone.item()
+    )
 
 
 def test_squads_nesting_and_rows_are_the_same_data(tmp_path):

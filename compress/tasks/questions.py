@@ -127,8 +127,12 @@ class SpanAnswers(Counted):
         return [question[:end].strip() for question, end in zip(questions, ends, strict=True)]
 
     def answer(self, output: Any, inputs: dict[str, Tensor]) -> Tensor:
-        """Return (B, T, 2): logits of the start and of the end."""
-        return torch.stack([output.start_logits, output.end_logits], -1)
+        """Return (B, T, 2): logits of the start and of the end; padding has next to no chance of being either.
+
+        Otherwise what a window is trained on would depend on how long the others of its batch are.
+        """
+        logits = torch.stack([output.start_logits, output.end_logits], -1)
+        return logits.masked_fill(~inputs["attention_mask"].bool()[..., None], -1e4)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the cross-entropy over tokens of logits (B, T, 2) and places (B, 2), the mean of start and end."""
