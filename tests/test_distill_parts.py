@@ -7,10 +7,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_task_tokens import tag_of
 from tiny_distillation import QUICK, distance, distilled
 from tiny_models import tiny_artifact, tiny_model
+from tiny_tasks import SENTENCES, bare_model, write_jsonl
 
-from compress.artifact import save
+from compress.artifact import load, save
+from compress.data import DataConfig, load_data
+from compress.passes.base import Context
+from compress.passes.distill import Distill
+from compress.passes.finetune import task_of
+from compress.tasks import Task
+from compress.training.objective import EXAMPLES, LABELS, SHARES, TOKENS, TaskObjective
 from compress.training.trainer import ObjectiveTrainer
 
 
@@ -39,17 +47,88 @@ def test_parts_count_by_how_many_labels_they_have(folder):
     assert distance(whole, parts) < 0.01 * distance(whole, before)
 
 
-def test_a_last_step_of_one_part_is_not_weighed_by_the_step_before():
+def test_a_part_counts_by_what_it_has_of_its_own_step():
     from accelerate import Accelerator
 
+    task = Task(kind="classification", labels=("a", "b"))
     trainer = object.__new__(ObjectiveTrainer)
     trainer.model_accepts_loss_kwargs, trainer.compute_loss_func = False, None
-    trainer.accelerator = Accelerator(cpu=True)
-    parts = iter({"labels": torch.tensor(labels)} for labels in ([1, -100], [0, 1], [-100, 0]))
-    trainer.get_batch_samples(parts, 2, torch.device("cpu"))
-    assert trainer._labels_of_a_part == 1.5
-    trainer.get_batch_samples(parts, 1, torch.device("cpu"))
-    assert trainer._labels_of_a_part == 0
+    trainer.accelerator, trainer.objective = Accelerator(cpu=True), TaskObjective(task)
+
+    def shares(*labels):
+        parts = [
+            {"labels": torch.tensor(some), "attention_mask": torch.ones(len(some), 3), "targets": {}}
+            for some in labels
+        ]
+        found, _ = trainer.get_batch_samples(iter(parts), len(parts), torch.device("cpu"))
+        return [part["targets"].get(SHARES) for part in found]
+
+    # One label and three on average 2; two examples and three on average 2½, and so are their tokens.
+    assert shares([1, -100], [0, 1, 1]) == [
+        pytest.approx({LABELS: 0.5, EXAMPLES: 0.8, TOKENS: 0.8}),
+        pytest.approx({LABELS: 1.5, EXAMPLES: 1.2, TOKENS: 1.2}),
+    ]
+    assert shares([-100], [-100])[0][LABELS] == 0
+    assert shares([-100, 0]) == [None], "a step of one part is not weighed by the step before"
+
+
+def varied_texts(count):
+    """Texts of 2 to 14 words, so that parts of a step differ in their tokens."""
+    return [" ".join(["the", *SENTENCES[i % len(SENTENCES)].split() * 3][: 2 + i % 13]) for i in range(count)]
+
+
+def rows_of(kind):
+    texts = varied_texts(53)
+    if kind == "tokens":
+        return [{"tokens": t.split(), "ner_tags": [tag_of(word) for word in t.split()]} for t in texts]
+    if kind == "questions":
+        contexts = [f"a {text}" for text in texts]
+        return [
+            {
+                "question": "the film was",
+                "context": context,
+                "answers": {"text": ["the"], "answer_start": [context.index("the")]},
+            }
+            for context in contexts
+        ]
+    return [{"text": text, "label": "ab"[len(text) % 2]} for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "apart"),
+    [
+        ("tokens", {"kd_weight": 1}, 0.003),
+        ("tokens", {"cache": False}, 0.003),
+        ("questions", {}, 0.003),
+        ("classification", {"match": [{"objective": "relations"}, {"objective": "attention"}]}, 0.003),
+        ("classification", {"match": [{"objective": "sentence"}]}, 0.003),
+        # Of each part's own variance.
+        ("classification", {"match": [{"objective": "hidden"}], "kd_weight": 0}, 0.02),
+    ],
+)
+def test_means_over_tokens_are_those_of_the_whole_batch(kind, options, apart, tmp_path, monkeypatch):
+    monkeypatch.setenv("COMPRESS_CACHE", str(tmp_path / "cache"))
+    data = load_data(DataConfig(source=str(write_jsonl(tmp_path / "x.jsonl", rows_of(kind))), task=kind))
+    assert len(data.train) % 8 > 2, "a short last step"
+    model = load(bare_model(tmp_path / "bare"), task_of(data, 24))
+    torch.manual_seed(0)
+    for parameter in model.model.parameters():
+        parameter.data.add_(0.2 * torch.randn_like(parameter))
+    save(model, tmp_path / "teacher")
+
+    def weights(name, **more):
+        context = Context(0, tmp_path / name, data, input_folder=tmp_path / "teacher")
+        torch.manual_seed(0)
+        pass_ = Distill(student="teacher:1", **(QUICK | {"warmup": 0} | options | more))
+        return pass_.apply(load(tmp_path / "teacher"), context).model.state_dict()
+
+    # A softmax sees no shift of all scores: these move by rounding alone.
+    shifts = ("key.bias", "qa_outputs.bias", "output.LayerNorm.bias")
+    before, whole, parts = (
+        {name: value for name, value in each.items() if not name.endswith(shifts)}
+        for each in (weights("before", learning_rate=1e-12), weights("whole"), weights("parts", accumulate=2))
+    )
+    assert distance(whole, parts) < apart * distance(whole, before)
 
 
 LAUNCHED = """
@@ -74,10 +153,13 @@ def test_two_processes_learn_what_one_does_from_the_same_batches(folder):
     data = write_reviews(folder / "reviews.csv")
     script = folder / "distil.py"
     quick = QUICK | {"epochs": 2, "warmup": 0}
-    tests = str(Path(__file__).parent)
     script.write_text(
         LAUNCHED.format(
-            tests=tests, quick=quick, more=more_text(folder), teacher=str(folder / "teacher"), data=str(data)
+            tests=str(Path(__file__).parent),
+            quick=quick,
+            more=more_text(folder),
+            teacher=str(folder / "teacher"),
+            data=str(data),
         )
     )
     # Without `--multi_gpu` accelerate starts one process where there is no GPU. Port 0 is any free one.

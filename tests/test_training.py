@@ -19,7 +19,7 @@ from compress.training.adversarial import perturbed_embeddings
 from compress.training.objective import label_objective
 from compress.training.parameters import depth_of_parameters, frozen, parameter_groups
 from compress.training.r_drop import symmetric_divergence
-from compress.training.sampling import LengthBuckets
+from compress.training.sampling import LengthBuckets, StepParts
 
 TASK = Task(kind="classification", labels=("negative", "positive"))
 QUICK = {"epochs": 1, "bf16": False, "dropout": 0, "batch_size": 8, "learning_rate": 1e-3}
@@ -243,6 +243,18 @@ def test_the_order_depends_on_seed_and_epoch_alone():
     assert sum(padding) < 0.1 * sum(lengths), "a random order has about 80%"
     assert max(lengths) == max(lengths[i] for i in first[:16]), "the longest first"
     assert list(LengthBuckets([4, 5, 6], 16, seed=0)) != []
+
+
+def test_parts_of_a_step_are_alike_in_size_at_the_end_too():
+    sampler = LengthBuckets([5] * 13, 8, seed=0)
+    whole = list(sampler)
+    parts = StepParts(sampler, 2)
+    assert [len(part) for part in parts] == [4, 4, 2, 3]
+    assert [index for part in parts for index in part] == whole
+    assert len(parts) == 4
+    few = list(StepParts(LengthBuckets([5] * 9, 8, seed=0), 2))
+    assert few[2] == few[3] != [], "one example is read by both"
+    assert list(StepParts(sampler, 1)) == [whole[:8], whole[8:]]
 
 
 def test_each_epoch_reads_the_stretch_whose_turn_it_is():

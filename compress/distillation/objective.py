@@ -14,10 +14,11 @@ from compress.distillation.alignment import take
 from compress.distillation.counterparts import NOWHERE, SAME
 from compress.distillation.objectives.base import Inside, Pair
 from compress.distillation.objectives.loss import InsideLoss
+from compress.distillation.readers import TEACHER_INPUTS
 from compress.distillation.schedule import Schedule, value_at
 from compress.distillation.signals import Signal, attention_maps, record
-from compress.distillation.soft import soft_loss
-from compress.training.objective import Objective
+from compress.distillation.soft import compared_tokens, soft_loss
+from compress.training.objective import EXAMPLES, Objective, share_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from compress.tasks import Task
 
 ANSWER = "answer"  # the teachers', by the student's labels and tokens; a column of the examples
+ANSWERED, ALIGNED = (
+    "answered",
+    "aligned",
+)  # what means are over: the soft targets', and that of tokens' signals
 
 
 @dataclass(frozen=True)
@@ -74,16 +79,35 @@ class DistillationObjective(Objective):
         with attention_maps(model, wanted) as options, record(model, wanted) as self.inside:
             yield options
 
+    def counts(self, labels: Tensor, targets: Mapping[str, Any]) -> dict[str, int]:
+        """Return how many labels, examples, answers of teachers, and tokens whose signals are compared, a part has."""
+        found = super().counts(labels, targets)
+        by_token = self.task.per_token and self.task.rules.compared != "places"
+        found[ANSWERED] = int(_answered(labels, targets).sum()) if by_token else len(labels)
+        if SAME in targets:
+            found[ALIGNED] = int((targets[SAME] != NOWHERE).sum())
+        return found
+
     def forward(self, answer: Tensor, labels: Tensor, targets: Mapping[str, Any], progress: float) -> Tensor:
         """Return the scalar loss; `targets` holds the teachers' answer and the first one's signals, see `Teachers`."""
         weight = value_at(self.kd_weight, progress)
         temperature = value_at(self.temperature, progress)
         soft = soft_loss(self.task, self.kind, answer, targets[ANSWER], labels, temperature)
+        soft = share_of(targets, ANSWERED) * soft
         loss: Tensor = weight * soft + (1 - weight) * self.hard(answer, labels, targets, progress)
         for part in self.parts:
             matched = part.loss(*compared(part, targets, self.inside))
-            loss = loss + value_at(part.options.weight, progress) * matched
+            share = share_of(targets, ALIGNED if part.pairs[0].teacher.rows else EXAMPLES)
+            loss = loss + share * value_at(part.options.weight, progress) * matched
         return loss
+
+
+def _answered(labels: Tensor, targets: Mapping[str, Any]) -> Tensor:
+    """Return (B, T) bool: the tokens that soft targets are compared at, known before live teachers have answered."""
+    if ANSWER in targets:
+        return compared_tokens(~targets[ANSWER][..., 0].isnan(), labels)
+    places = [positions[..., 0] != NOWHERE for _, positions in targets[TEACHER_INPUTS]]
+    return compared_tokens(torch.stack(places).all(0), labels)
 
 
 def compared(

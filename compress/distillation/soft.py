@@ -17,6 +17,17 @@ from compress.tasks import Task
 from compress.tasks.kind import IGNORED
 
 
+def compared_tokens(answered: Tensor, labels: Tensor) -> Tensor:
+    """Return (B, T) bool: where a row has labels its labelled tokens that are answered, else all that are answered.
+
+    Args:
+        answered: (B, T) bool.
+        labels: (B, T) class ids.
+    """
+    labelled = labels != IGNORED
+    return torch.where(labelled.any(-1, keepdim=True), labelled & answered, answered)
+
+
 def soft_loss(
     task: Task,
     kind: Literal["kl", "mse"],
@@ -32,7 +43,7 @@ def soft_loss(
         kind: `mse` compares logits of classes or labels by squared error.
         answer: the student's, (B, L), or (B, T, L) for tokens.
         teacher: alike; for tokens NaN where the teacher answers none of the student's.
-        labels: for tokens (B, T) class ids: where a row has any, its labelled tokens count, else all that are answered.
+        labels: for tokens (B, T) class ids, which say what counts; see `compared_tokens`.
         temperature: of distributions.
     """
     compared = task.rules.compared
@@ -46,8 +57,7 @@ def soft_loss(
         )
         return soft_target_divergence(answer, teacher, temperature)
     if answer.dim() == 3:
-        answered, labelled = ~teacher[..., 0].isnan(), labels != IGNORED
-        counts = torch.where(labelled.any(-1, keepdim=True), labelled & answered, answered)
+        counts = compared_tokens(~teacher[..., 0].isnan(), labels)
         answer, teacher = answer[counts], teacher[counts]
         if not len(answer):
             return answer.sum()

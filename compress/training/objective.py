@@ -23,8 +23,16 @@ if TYPE_CHECKING:
     from compress.training.examples import Rows
 
 
-# Among the targets: how many labels this part of a step has, as a share of what a part has on average.
-LABELS_SHARE = "labels_share"
+# Among the targets where several parts make a step: of each of these how much this part has, as a share of what a part
+# has on average. The mean of the parts' losses, each times its share, is the loss of the whole.
+SHARES = "shares"
+LABELS, EXAMPLES, TOKENS = "labels", "examples", "tokens"
+
+
+def share_of(targets: Mapping[str, Any], name: str) -> float:
+    """Return what this part's mean over `name` counts beside those of a step's other parts; 1 where it is alone."""
+    share: float = targets.get(SHARES, {}).get(name, 1.0)
+    return share
 
 
 def labelled(labels: Tensor) -> int:
@@ -40,6 +48,10 @@ class Objective(nn.Module, ABC):
     def watching(self, model: PreTrainedModel) -> Iterator[dict[str, Any]]:
         """Read inside `model` while training lasts; yield what to call it with besides its inputs."""
         yield {}
+
+    def counts(self, labels: Tensor, targets: Mapping[str, Any]) -> dict[str, int]:
+        """Return how many things of a part of a step its means are over, by the names that `SHARES` has."""
+        return {LABELS: labelled(labels), EXAMPLES: len(labels)}
 
     @abstractmethod
     def forward(self, answer: Tensor, labels: Tensor, targets: Mapping[str, Any], progress: float) -> Tensor:
@@ -91,7 +103,7 @@ class TaskObjective(Objective):
 
         It is a mean over labels, so that parts of a step count by how many labels they have.
         """
-        share: float = (targets or {}).get(LABELS_SHARE, 1.0)
+        share = share_of(targets or {}, LABELS)
         if self.label_smoothing or self.class_weights is not None:
             return share * class_loss(answer, labels, self.label_smoothing, self.class_weights)
         return share * self.task.loss(answer, labels)

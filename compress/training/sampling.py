@@ -56,3 +56,30 @@ class LengthBuckets(Sampler[int]):
             for batch in shuffled:
                 yield from whole[batch].tolist()
         yield from order[whole.size :].tolist()  # a short batch comes last
+
+
+class StepParts(Sampler[list[int]]):
+    """Each step's batch in as many parts as processes and accumulation make of it, one after the other.
+
+    The short batch at the end of an epoch is spread over all of them. Where it has fewer examples than there are
+    parts, some are read by several.
+
+    Args:
+        sampler: the order, with the size of a whole batch.
+        parts: of each.
+    """
+
+    def __init__(self, sampler: LengthBuckets, parts: int) -> None:
+        self.sampler, self.parts = sampler, parts  # accelerate calls `sampler.set_epoch`
+
+    def __len__(self) -> int:
+        return -(-len(self.sampler) // self.sampler.batch_size) * self.parts
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order, size = list(self.sampler), self.sampler.batch_size
+        for start in range(0, len(order), size):
+            batch = order[start : start + size]
+            while len(batch) < self.parts:
+                batch = batch * 2
+            cuts = [len(batch) * part // self.parts for part in range(self.parts + 1)]
+            yield from (batch[cuts[part] : cuts[part + 1]] for part in range(self.parts))

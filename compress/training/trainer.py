@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from transformers import (
     EarlyStoppingCallback,
     PreTrainedModel,
@@ -31,10 +32,10 @@ from compress.training.adapters import adapted
 from compress.training.adversarial import perturbed_embeddings
 from compress.training.config import TrainingPass
 from compress.training.examples import Collator, Examples
-from compress.training.objective import LABELS_SHARE, Objective, labelled
+from compress.training.objective import EXAMPLES, SHARES, TOKENS, Objective, share_of
 from compress.training.parameters import frozen, parameter_groups
 from compress.training.r_drop import symmetric_divergence
-from compress.training.sampling import LengthBuckets
+from compress.training.sampling import LengthBuckets, StepParts
 
 if TYPE_CHECKING:
     from compress.artifact import Artifact
@@ -74,20 +75,26 @@ class ObjectiveTrainer(Trainer):
         super().__init__(**arguments)
         self.objective.to(self.args.device)
         self.model_accepts_loss_kwargs = False  # our loss is a mean over the batch, not over labels
-        self._labels_of_a_part = 0.0
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Tensor | int | None]:
-        """Read a step's parts; where it has several, here or in other processes, count the labels of one on average."""
+        """Read a step's parts; where it has several, here or in other processes, say what share each one is."""
         parts, items = super().get_batch_samples(epoch_iterator, num_batches, device)
         together = len(parts) * count()
-        self._labels_of_a_part = 0.0
         if together > 1:
+            counts = [self._counts(part) for part in parts]
             # In float32, which every way for processes to talk can add up.
-            here = torch.tensor(float(sum(labelled(part["labels"]) for part in parts)), device=device)
-            self._labels_of_a_part = float(self.accelerator.reduce(here, "sum")) / together
+            here = torch.tensor([list(each.values()) for each in counts], dtype=torch.float32, device=device)
+            average = self.accelerator.reduce(here.sum(0), "sum") / together
+            shares = here / average.where(average > 0, torch.ones_like(average))
+            for part, row in zip(parts, shares.tolist(), strict=True):
+                part["targets"] = {**part["targets"], SHARES: dict(zip(counts[0], row, strict=True))}
         return parts, items
+
+    def _counts(self, part: Mapping[str, Any]) -> dict[str, int]:
+        counts = self.objective.counts(part["labels"], part["targets"])
+        return counts | {TOKENS: int(part["attention_mask"].sum())}
 
     def compute_loss(
         self,
@@ -99,8 +106,6 @@ class ObjectiveTrainer(Trainer):
         """Return the loss, with the model's outputs where asked."""
         inputs = dict(inputs)
         labels, targets = inputs.pop("labels"), inputs.pop("targets")
-        if self._labels_of_a_part:
-            targets = {**targets, LABELS_SHARE: labelled(labels) / self._labels_of_a_part}
         done = self.state.global_step / max(self.state.max_steps, 1)
 
         def once() -> tuple[Tensor, Tensor, Any]:
@@ -114,7 +119,8 @@ class ObjectiveTrainer(Trainer):
             mask = inputs["attention_mask"].bool() if self.task.per_token else None
             labels_apart = self.task.rules.compared == "labels"
             difference = symmetric_divergence(answer, other, mask, labels_apart)
-            loss = (loss + again) / 2 + self.options.r_drop * difference
+            share = share_of(targets, EXAMPLES if mask is None else TOKENS)
+            loss = (loss + again) / 2 + self.options.r_drop * share * difference
         return (loss, outputs) if return_outputs else loss
 
     def training_step(
@@ -157,11 +163,21 @@ class ObjectiveTrainer(Trainer):
         self.optimizer = kind(groups, **arguments)
         return self.optimizer
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> LengthBuckets:
-        assert isinstance(self.train_dataset, Examples)
-        size = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Return what this process reads of the training split: its parts of each step's batch."""
         examples = self.train_dataset
-        return LengthBuckets(examples.lengths, size, self.args.seed, examples.turns)
+        assert isinstance(examples, Examples)
+        parts = self.args.world_size * self.args.gradient_accumulation_steps
+        size = self.args.train_batch_size * parts
+        order = LengthBuckets(examples.lengths, size, self.args.seed, examples.turns)
+        loader: DataLoader[Any] = DataLoader(
+            examples,
+            batch_sampler=StepParts(order, parts),
+            collate_fn=self.data_collator,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
+        return prepared
 
 
 class _ProgressBar(TrainerCallback):
@@ -210,6 +226,7 @@ def train(
         InputError: there is nothing to score on, or an option does not fit the model.
     """
     model, tokenizer, task = artifact.model, artifact.tokenizer, artifact.task
+    collate = Collator(tokenizer, task.labels_per_token, examples.targets)
     callbacks: list[TrainerCallback] = [_ProgressBar(title)]
     if options.patience is not None:
         callbacks.append(EarlyStoppingCallback(options.patience))
@@ -234,7 +251,7 @@ def train(
             train_dataset=examples,
             eval_dataset=examples,  # the Trainer wants one; `evaluate` reads `dev`
             processing_class=tokenizer,
-            data_collator=Collator(tokenizer, task.labels_per_token, examples.targets),
+            data_collator=collate,
             callbacks=callbacks,
         )
         trainer.remove_callback(PrinterCallback)
