@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_task_embedding import rows as pairs
 from test_task_tokens import tag_of
 from tiny_distillation import QUICK, distance, distilled
 from tiny_models import tiny_artifact, tiny_model
@@ -19,6 +20,7 @@ from compress.passes.distill import Distill
 from compress.passes.finetune import task_of
 from compress.tasks import Task
 from compress.training.objective import EXAMPLES, LABELS, SHARES, TOKENS, TaskObjective
+from compress.training.parameters import unread_frozen
 from compress.training.trainer import ObjectiveTrainer
 
 
@@ -131,17 +133,31 @@ def test_means_over_tokens_are_those_of_the_whole_batch(kind, options, apart, tm
     assert distance(whole, parts) < apart * distance(whole, before)
 
 
+def test_parameters_that_no_answer_reads_are_left_aside():
+    from transformers import AutoModel
+
+    model = AutoModel.from_config(tiny_model("bert").config)
+    hidden = model(torch.tensor([[4, 5, 6]])).last_hidden_state
+    with unread_frozen(model, hidden):
+        still = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+        assert still == {"pooler.dense.weight", "pooler.dense.bias"}
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
 LAUNCHED = """
 import sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
 from compress import api
-from compress.passes.catalog import Distill
+from compress.passes.catalog import Distill, Finetune
 from compress.pipeline import Step
 from compress.processes import count
 match = [{{"objective": "hidden", "layers": [[2, 0]]}}]
 options = dict(student="teacher:1", match=match, unlabelled={more!r}, **{quick!r})
 api.apply([Step(Distill(**options), Path(sys.argv[1]))], {teacher!r}, {data!r})
+if count() > 1:  # of an encoder no answer reads the pooler
+    encoder = api.DataConfig(source={pairs!r}, task="embedding")
+    api.apply([Step(Finetune(**{quick!r}), Path(sys.argv[1] + "-pairs"))], {bare!r}, encoder)
 print("processes", count())
 """
 
@@ -160,6 +176,8 @@ def test_two_processes_learn_what_one_does_from_the_same_batches(folder):
             more=more_text(folder),
             teacher=str(folder / "teacher"),
             data=str(data),
+            pairs=str(write_jsonl(folder / "pairs.jsonl", pairs())),
+            bare=bare_model(folder / "bare"),
         )
     )
     # Without `--multi_gpu` accelerate starts one process where there is no GPU. Port 0 is any free one.

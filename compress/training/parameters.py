@@ -6,10 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
+
 from compress.architectures import blocks
 from compress.errors import InputError
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel
 
 Part = int | Literal["embeddings"]
@@ -39,6 +42,28 @@ def frozen(model: PreTrainedModel, parts: Sequence[Part]) -> Iterator[None]:
         yield
     finally:
         for parameter in stopped:
+            parameter.requires_grad_(True)
+
+
+@contextmanager
+def unread_frozen(model: PreTrainedModel, answer: Tensor) -> Iterator[None]:
+    """Freeze for a while the parameters that an answer does not depend on, as a pooler's of which nobody asks.
+
+    They get no gradient in any case; several processes would wait for it.
+
+    Args:
+        model: that gave the answer.
+        answer: with its graph.
+    """
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    found = torch.autograd.grad(answer.sum(), trained, allow_unused=True)
+    unread = [parameter for parameter, gradient in zip(trained, found, strict=True) if gradient is None]
+    for parameter in unread:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in unread:
             parameter.requires_grad_(True)
 
 

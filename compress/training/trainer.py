@@ -33,7 +33,7 @@ from compress.training.adversarial import perturbed_embeddings
 from compress.training.config import TrainingPass
 from compress.training.examples import Collator, Examples
 from compress.training.objective import EXAMPLES, SHARES, TOKENS, Objective, share_of
-from compress.training.parameters import frozen, parameter_groups
+from compress.training.parameters import frozen, parameter_groups, unread_frozen
 from compress.training.r_drop import symmetric_divergence
 from compress.training.sampling import LengthBuckets, StepParts
 
@@ -237,6 +237,8 @@ def train(
         stack.enter_context(_made_for_training(model, options.dropout, context.device))
         stack.enter_context(adapted(model, options.adapter))
         stack.enter_context(frozen(model, options.freeze))
+        if count() > 1:
+            stack.enter_context(unread_frozen(model, _answer(model, task, collate([examples[0]]))))
         stack.enter_context(_along_with(model, objective))
         model_options = stack.enter_context(objective.watching(model))
         trainer = ObjectiveTrainer(
@@ -261,6 +263,14 @@ def train(
         for wrapper in ("forward", "_original_forward", "_is_accelerate_prepared"):
             model.__dict__.pop(wrapper, None)
     model.eval()
+
+
+def _answer(model: PreTrainedModel, task: Task, batch: dict[str, Any]) -> Tensor:
+    """Return the answer to a batch, with its graph; nothing random happens."""
+    inputs = {
+        name: value.to(model.device) for name, value in batch.items() if name not in ("labels", "targets")
+    }
+    return task.answer(model.eval()(**inputs), inputs)
 
 
 def _tensorboard(folder: Path) -> TrainerCallback:
