@@ -64,8 +64,8 @@ SMALL = {
 
 
 @pytest.mark.parametrize("method", MERGING)
-def test_merging_an_adapter_changes_no_answer(method):
-    model = tiny_model("bert")
+def test_merging_an_adapter_changes_no_answer(method, tmp_path):
+    model = tiny_model("bert", num_labels=3)
     own, before = set(model.state_dict()), logits(model)
     with adapted(model, Adapter(method=method, **SMALL.get(method, {}))):
         generator = torch.Generator().manual_seed(0)
@@ -73,6 +73,8 @@ def test_merging_an_adapter_changes_no_answer(method):
             if parameter.requires_grad and name not in own and "base_layer" not in name:
                 parameter.data.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
         during = logits(model)
+        assert type(model.classifier) is nn.Linear, "a head is trained itself"
+        model.save_pretrained(tmp_path)  # as a checkpoint
     assert torch.allclose(logits(model), during, rtol=1e-3, atol=1e-4)
     assert not torch.allclose(during, before, rtol=1e-3, atol=2e-3)
     assert set(model.state_dict()) == own

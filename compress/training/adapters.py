@@ -51,8 +51,10 @@ def adapted(model: PreTrainedModel, adapter: Adapter | None) -> Iterator[None]:
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     required = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    named = "target_modules" in (adapter.model_extra or {})
     try:
-        inject_adapter_in_model(peft_config(adapter), model)
+        # The head is trained itself: some methods cannot adapt one of three labels, and none needs to.
+        inject_adapter_in_model(peft_config(adapter), model if named else model.base_model)
     except (ValueError, TypeError, NotImplementedError) as error:
         raise InputError(
             f"{adapter.method} cannot be put into the model ({first_line(error)})",
@@ -75,7 +77,7 @@ def adapted(model: PreTrainedModel, adapter: Adapter | None) -> Iterator[None]:
 
 
 def peft_config(adapter: Adapter) -> Any:
-    """Return peft's configuration of an adapter, on all linear modules unless it says otherwise.
+    """Return peft's configuration of an adapter, on all linear modules of the encoder unless it says otherwise.
 
     Raises:
         InputError: there is no such method, it cannot be merged into weights, or it has no such option.
@@ -108,6 +110,10 @@ def peft_config(adapter: Adapter) -> Any:
         )
     if "target_modules" in known:
         options.setdefault("target_modules", _EVERYWHERE)
+    if (
+        "save_projection" in known
+    ):  # randlora's, which all layers share and a checkpoint cannot hold; the seed makes it
+        options.setdefault("save_projection", False)
     try:
         return config(**options)
     except (ValueError, TypeError) as error:
