@@ -218,7 +218,14 @@ def test_a_new_student_has_the_teachers_family_and_its_own_sizes():
     assert student.model.classifier.weight.shape == (2, 16)
     assert len(student.model.bert.encoder.layer) == 2
     assert logits(student.model).shape == (4, 2)
-    for wrong in ("new:hidden=16", "new:hidden_size", "new:hidden_size=0", "new:hidden_act=3"):
+    for wrong in (
+        "new:hidden=16",
+        "new:hidden_size",
+        "new:hidden_size=0",
+        "new:hidden_act=3",
+        "new:pad_token_id=3",
+        "new:is_decoder=1",
+    ):
         with pytest.raises(InputError, match="is no size of a bert.*hidden_size"):
             make_student(wrong, teacher)
     with pytest.raises(InputError, match="no model has these sizes"):

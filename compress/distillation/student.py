@@ -73,7 +73,7 @@ def new_config(student: str, teacher: PretrainedConfig) -> PretrainedConfig | No
     config = copy.deepcopy(teacher)
     for part in student.removeprefix("new:").split(","):
         name, _, text = part.partition("=")
-        known = isinstance(getattr(config, name.strip(), None), int)
+        known = type(getattr(config, name.strip(), None)) is int and not name.strip().endswith("_id")
         if not known or not re.fullmatch(r"[1-9]\d*", text.strip()):
             sizes = sorted(n for n in config.to_dict() if re.search(r"(size|dim|layers|heads)$", n))
             raise InputError(
