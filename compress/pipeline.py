@@ -17,7 +17,7 @@ from compress.display import say
 from compress.errors import BudgetError, CompressError, FolderError, InputError
 from compress.manifest import PassRecord, hash_file, hash_json, versions
 from compress.passes.base import Context, ModelPlan, Pass
-from compress.processes import is_first, wait
+from compress.processes import is_first, take_device, wait
 from compress.reload import is_quantized
 from compress.sources import resolve_model
 
@@ -119,6 +119,7 @@ def run(chain: Chain, scratch: Path) -> list[Path]:
     Raises:
         CompressError: a step failed; the steps before it are saved.
     """
+    take_device(chain.device)
     done: list[Path] = []
     artifact: Artifact | None = None
     for note in chain.data.notes if chain.data else ():

@@ -20,6 +20,18 @@ def is_first() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
+def take_device(device: str) -> None:
+    """Make `cuda` mean the GPU of this process.
+
+    Args:
+        device: `cpu` or `cuda`.
+    """
+    if device == "cuda" and count() > 1:
+        import torch
+
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+
+
 def wait(device: str) -> None:
     """Wait until all processes are here.
 

@@ -8,11 +8,13 @@ import torch
 from tiny_data import tiny_data
 from tiny_models import logits, tiny_artifact, tiny_model
 from torch import nn
+from transformers import TrainingArguments
 
 from compress.errors import InputError
 from compress.passes.base import Context, ModelPlan
 from compress.passes.distill import Distill
 from compress.passes.finetune import Finetune
+from compress.processes import take_device
 from compress.tasks import Task
 from compress.training.adapters import MERGING, Adapter, adapted, peft_config
 from compress.training.adversarial import perturbed_embeddings
@@ -20,6 +22,7 @@ from compress.training.objective import label_objective
 from compress.training.parameters import depth_of_parameters, frozen, parameter_groups
 from compress.training.r_drop import symmetric_divergence
 from compress.training.sampling import LengthBuckets, StepParts
+from compress.training.trainer import _arguments
 
 TASK = Task(kind="classification", labels=("negative", "positive"))
 QUICK = {"epochs": 1, "bf16": False, "dropout": 0, "batch_size": 8, "learning_rate": 1e-3}
@@ -268,6 +271,31 @@ def test_each_epoch_reads_the_stretch_whose_turn_it_is():
             len(sampler) == 10 + 9
         )  # as much of a turn as the shortest has, so that epochs have as many steps
         assert sorted(sampler) == [*range(10), *turn]
+
+
+def test_a_process_trains_on_one_gpu_of_several(tmp_path, monkeypatch):
+    setup = TrainingArguments.__post_init__
+
+    def with_four(arguments):
+        setup(arguments)
+        arguments._n_gpu = 4
+
+    monkeypatch.setattr(TrainingArguments, "__post_init__", with_four)
+    arguments = _arguments(Finetune(batch_size=16), Context(0, tmp_path), TASK)
+    assert (arguments.n_gpu, arguments.train_batch_size) == (1, 16)
+
+
+def test_each_process_has_a_gpu_of_its_own(monkeypatch):
+    taken = []
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    take_device("cuda")
+    assert taken == [], "one process alone takes the first, or what CUDA_VISIBLE_DEVICES leaves"
+    for name, value in {"WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    take_device("cpu")
+    assert taken == []
+    take_device("cuda")
+    assert taken == [1]
 
 
 def test_options_that_cannot_be_are_refused():

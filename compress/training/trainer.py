@@ -291,7 +291,7 @@ def _arguments(options: TrainingPass, context: Context, task: Task) -> TrainingA
             remedy="Give a multiple of both.",
         )
     rows = options.batch_size // shares
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(context.workdir),
         num_train_epochs=options.epochs,
         learning_rate=options.learning_rate,
@@ -322,6 +322,10 @@ def _arguments(options: TrainingPass, context: Context, task: Task) -> TrainingA
         dataloader_pin_memory=context.device != "cpu",
         label_names=["labels"],
     )
+    # A process trains on one GPU. On all that there are the Trainer would put a copy of the model, give each a batch of
+    # this size, and what is read inside the model would be the copies'.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 @contextmanager
