@@ -22,7 +22,7 @@ from compress.training.objective import label_objective
 from compress.training.parameters import depth_of_parameters, frozen, parameter_groups
 from compress.training.r_drop import symmetric_divergence
 from compress.training.sampling import LengthBuckets, StepParts
-from compress.training.trainer import _arguments
+from compress.training.trainer import _arguments, _made_for_training
 
 TASK = Task(kind="classification", labels=("negative", "positive"))
 QUICK = {"epochs": 1, "bf16": False, "dropout": 0, "batch_size": 8, "learning_rate": 1e-3}
@@ -190,12 +190,32 @@ def test_r_drop_worked_by_hand():
 
 def test_r_drop_needs_dropout_to_matter(tmp_path):
     without, _ = trained(tmp_path / "a")
-    same, _ = trained(tmp_path / "b", r_drop=5.0)
-    # Without dropout both passes agree: the loss is the plain one.
+    same, _ = trained(tmp_path / "b", r_drop=5.0, dropout=1e-12)
+    # Next to no dropout, and both passes agree: the loss is the plain one.
     assert torch.allclose(without.classifier.weight, same.classifier.weight, atol=1e-5)
     model, _ = trained(tmp_path / "c", dropout=0.3)
     other, _ = trained(tmp_path / "d", dropout=0.3, r_drop=5.0)
     assert not torch.allclose(model.classifier.weight, other.classifier.weight, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["bert", "t5", "bart", "opt", "llama", "modernbert"])
+def test_dropout_is_what_it_is_said_to_be_in_every_family(family):
+    model = tiny_model(family).train()
+    own = logits(model.eval())
+
+    def alike(rate):
+        model.train()
+        with _made_for_training(model, rate, "cpu"):
+            return torch.equal(logits(model), logits(model))
+
+    assert alike(0)
+    assert not alike(0.5)
+    assert torch.equal(logits(model.eval()), own)
+
+
+def test_r_drop_without_any_dropout_is_refused(tmp_path):
+    with pytest.raises(InputError, match="the model has none"):
+        trained(tmp_path, model=tiny_model("llama"), r_drop=1, dropout=None)
 
 
 def test_accumulated_parts_make_the_step_of_the_whole_batch(tmp_path):
