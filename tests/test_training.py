@@ -1,6 +1,8 @@
 """How a model is trained: adapters, frozen parts, slower layers, adversarial steps, the order of examples."""
 
 import math
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from compress.training.objective import label_objective
 from compress.training.parameters import depth_of_parameters, frozen, parameter_groups
 from compress.training.r_drop import symmetric_divergence
 from compress.training.sampling import LengthBuckets, StepParts
+from compress.training.tracking import run_of_its_own
 from compress.training.trainer import _arguments, _made_for_training
 
 TASK = Task(kind="classification", labels=("negative", "positive"))
@@ -327,6 +330,19 @@ def test_options_that_cannot_be_are_refused():
     Finetune(label_smoothing=0.1).check(plan)
     assert "label_smoothing and class_balance are for classes, the task is regression" in plan.errors[0]
     assert "wandb is not installed. Install it: pip install wandb." in text
+
+
+def test_each_training_is_arun_of_its_own(monkeypatch):
+    wandb = SimpleNamespace(run=None, ended=[])
+    wandb.finish = lambda: wandb.ended.append(wandb.run)
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    with run_of_its_own(["wandb"]):
+        wandb.run = "begun by the training"
+    assert wandb.ended == ["begun by the training"]
+    wandb.run = "the user's"
+    with run_of_its_own(["wandb"]):
+        pass
+    assert len(wandb.ended) == 1, "what was there before goes on"
 
 
 def test_tensorboard_finds_the_losses_after_the_run(tmp_path):

@@ -36,6 +36,7 @@ from compress.training.objective import EXAMPLES, SHARES, TOKENS, Objective, sha
 from compress.training.parameters import frozen, parameter_groups, unread_frozen
 from compress.training.r_drop import symmetric_divergence
 from compress.training.sampling import LengthBuckets, StepParts
+from compress.training.tracking import run_of_its_own, tensorboard
 
 if TYPE_CHECKING:
     from compress.artifact import Artifact
@@ -231,9 +232,10 @@ def train(
     if options.patience is not None:
         callbacks.append(EarlyStoppingCallback(options.patience))
     if "tensorboard" in options.track and context.logs is not None:
-        callbacks.append(_tensorboard(context.logs))
+        callbacks.append(tensorboard(context.logs))
         context.notes.append(f"to look at the losses: tensorboard --logdir {context.logs}")
     with ExitStack() as stack:
+        stack.enter_context(run_of_its_own(options.track))
         stack.enter_context(_made_for_training(model, options.dropout, context.device))
         if options.r_drop and not any(getattr(*place) for place in _dropouts(model)):
             raise InputError(
@@ -277,15 +279,6 @@ def _answer(model: PreTrainedModel, task: Task, batch: dict[str, Any]) -> Tensor
         name: value.to(model.device) for name, value in batch.items() if name not in ("labels", "targets")
     }
     return task.answer(model.eval()(**inputs), inputs)
-
-
-def _tensorboard(folder: Path) -> TrainerCallback:
-    """Write to a folder that stays: the Trainer's own choice lies in the working folder, which goes at the end."""
-    from transformers.integrations.integration_utils import TensorBoardCallback
-
-    callback = TensorBoardCallback()
-    callback.logging_dir = callback.logging_dir or str(folder)  # unless TENSORBOARD_LOGGING_DIR names another
-    return callback
 
 
 def _arguments(options: TrainingPass, context: Context, task: Task) -> TrainingArguments:
