@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 import torch
@@ -76,9 +77,8 @@ class StepParts(Sampler[list[int]]):
         return -(-len(self.sampler) // self.sampler.batch_size) * self.parts
 
     def __iter__(self) -> Iterator[list[int]]:
-        order, size = list(self.sampler), self.sampler.batch_size
-        for start in range(0, len(order), size):
-            batch = order[start : start + size]
+        order = iter(self.sampler)
+        while batch := list(islice(order, self.sampler.batch_size)):
             while len(batch) < self.parts:
                 batch = batch * 2
             cuts = [len(batch) * part // self.parts for part in range(self.parts + 1)]
