@@ -56,6 +56,14 @@ def test_each_objective_changes_what_is_learned_and_leaves_nothing_behind(folder
         assert not same(matched, plain), options
 
 
+@pytest.mark.parametrize("family", ["mpnet", "deberta-v2"])
+def test_attention_maps_are_matched_where_a_model_shows_them_on_request_alone(folder, family):
+    # The dev split is scored after the epoch without asking for maps.
+    plain, _ = distilled(folder, model=tiny_model(family))
+    matched, _ = distilled(folder, "maps", model=tiny_model(family), match=[EVERYTHING[2]])
+    assert not same(matched, plain)
+
+
 def test_answers_during_training_teach_what_cached_ones_do(folder):
     before, _ = distilled(folder, "before", learning_rate=1e-12)
     for name, match, share in (("plain", [], 0.02), ("inside", EVERYTHING, 0.1)):

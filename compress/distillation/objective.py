@@ -76,7 +76,7 @@ class DistillationObjective(Objective):
     def watching(self, model: PreTrainedModel) -> Iterator[dict[str, Any]]:
         """Record the student's side of every pair while training lasts."""
         wanted = {pair.student for part in self.parts for pair in part.pairs}
-        with attention_maps(model, wanted) as options, record(model, wanted) as self.inside:
+        with attention_maps(model, wanted) as options, record(model, wanted, True) as self.inside:
             yield options
 
     def counts(self, labels: Tensor, targets: Mapping[str, Any]) -> dict[str, int]:

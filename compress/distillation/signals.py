@@ -60,11 +60,18 @@ def layer_list(model: PreTrainedModel) -> list[Block]:
 
 
 @contextmanager
-def record(model: PreTrainedModel, signals: Iterable[Signal]) -> Iterator[dict[Signal, Tensor]]:
+def record(
+    model: PreTrainedModel, signals: Iterable[Signal], training_only: bool = False
+) -> Iterator[dict[Signal, Tensor]]:
     """Yield a dict that holds, after each forward pass of `model`, the signals of that pass.
 
     Gradients flow through them where they are on. Attention maps want a model that runs with
     `output_attentions=True` and eager attention.
+
+    Args:
+        model: is watched.
+        signals: what is wanted.
+        training_only: leave passes in eval mode alone, which score a model that trains and ask for no maps.
 
     Raises:
         InputError: the model has no such layer, or keeps no such thing.
@@ -86,7 +93,14 @@ def record(model: PreTrainedModel, signals: Iterable[Signal]) -> Iterator[dict[S
         for before in (True, False):
             wanted = [reader for reader in readers if reader.before == before]
             if wanted:
-                hook = partial(_hook, name=f"{name} {before}", readers=wanted, calls=calls, out=recorded)
+                hook = partial(
+                    _hook,
+                    name=f"{name} {before}",
+                    readers=wanted,
+                    calls=calls,
+                    out=recorded,
+                    training_only=training_only,
+                )
                 add: Callable[..., Any] = (
                     module.register_forward_pre_hook if before else module.register_forward_hook
                 )
@@ -202,7 +216,10 @@ def _hook(
     readers: Sequence[_Reader],
     calls: dict[str, int],
     out: dict[Signal, Tensor],
+    training_only: bool,
 ) -> None:
+    if training_only and not module.training:
+        return
     call = calls.get(name, 0)
     calls[name] = call + 1
     for reader in readers:
