@@ -361,6 +361,12 @@ def test_what_cannot_be_compared_is_refused_before_the_teacher_answers(folder, m
         distilled(folder, match=[{"objective": "relations", "heads": 3}])
 
 
+@pytest.mark.parametrize("match", [{"objective": "hidden", "layers": "last"}, {"objective": "sentence"}])
+def test_signals_that_come_by_token_first_are_refused(folder, match):
+    with pytest.raises(InputError, match=f"xlnet: the model shows no {match['objective']} of layer 2"):
+        distilled(folder, model=tiny_model("xlnet"), student="new:vocab_size=20", match=[match])
+
+
 def test_an_empty_transfer_set_is_refused(folder):
     (folder / "empty.txt").write_text("\n\n")
     with pytest.raises(InputError, match="the transfer set is empty"):

@@ -6,7 +6,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from tiny_models import logits, tiny_artifact, tiny_model, tiny_tokenizer
+from tiny_models import logits, tiny_artifact, tiny_batch, tiny_model, tiny_tokenizer
 
 from compress.distillation.objective import ANSWER, DistillationObjective
 from compress.distillation.objectives.soft_targets import (
@@ -14,7 +14,7 @@ from compress.distillation.objectives.soft_targets import (
     logit_error,
     soft_target_divergence,
 )
-from compress.distillation.signals import Signal, answering, record
+from compress.distillation.signals import Signal, answering, attention_maps, record
 from compress.distillation.soft import soft_loss
 from compress.distillation.student import chosen_layers, layers_wanted, make_student
 from compress.distillation.transfer import TransferPart
@@ -293,6 +293,17 @@ def test_cached_answers_equal_a_fresh_pass_bit_for_bit(teacher, tmp_path):
     assert not torch.equal(teacher.signals(TransferPart(reviews(), "other data"))[SAID][1], stored[SAID][1])
 
 
+def test_answers_do_not_depend_on_whether_maps_were_read_before(teacher):
+    # Maps are computed by plain attention, all else by torch's fused one, which rounds otherwise.
+    part = TransferPart(reviews(), "d")
+    teacher.signals(part, [Signal("attention", 1)])
+    stored = teacher.signals(part)[SAID]
+    batch, places = encoded_reviews()
+    with answering(teacher.artifact, {SAID}, bf16=False) as answer:
+        fresh = answer(batch)[SAID]
+    assert all(torch.equal(stored[row], fresh[place]) for row, place in enumerate(places))
+
+
 def test_a_batch_of_stored_signals_is_padded_with_zeros(teacher):
     stored = teacher.signals(TransferPart(reviews(), "d"), SIGNALS)
     with answering(teacher.artifact, SIGNALS, bf16=False) as answer:
@@ -344,6 +355,17 @@ def test_queries_keys_and_values_are_found_in_families(family):
     assert found[Signal("query", 0)].shape[-1] == 32, "four heads of eight"
     assert not torch.equal(found[Signal("query", 0)], found[Signal("key", 0)])
     assert not torch.equal(found[Signal("hidden", 0)], found[Signal("hidden", 1)])
+
+
+@pytest.mark.parametrize("family", ["bert", "t5", "mpnet", "deberta-v2", "modernbert", "gpt2"])
+def test_rows_of_attention_maps_add_up_to_one(family):
+    model = tiny_model(family)
+    batch = tiny_batch(eos=model.config.eos_token_id if model.config.is_encoder_decoder else None)
+    wanted = [Signal("attention", 2)]
+    with torch.no_grad(), attention_maps(model, wanted) as options, record(model, wanted) as found:
+        model(**batch, **options)
+    rows = found[wanted[0]].sum(-1).transpose(1, 2)[batch["attention_mask"] == 1]
+    assert torch.allclose(rows, torch.ones_like(rows))
 
 
 def test_a_layer_that_is_not_there_is_refused():

@@ -10,7 +10,7 @@ import torch
 from compress.distillation.objective import Part, compared
 from compress.distillation.objectives.base import Inside
 from compress.distillation.readers import TEACHER_INPUTS
-from compress.distillation.signals import Signal, answering, layer_list
+from compress.distillation.signals import Signal, answering, layer_list, require_usual
 from compress.distillation.teachers import Teachers
 from compress.distillation.transfer import TransferPart
 from compress.tasks.inputs import pad
@@ -50,7 +50,10 @@ def require_comparable(
     def shapes(artifact: Artifact, signals: set[Signal]) -> dict[Signal, tuple[int, ...]]:
         batch = pad(artifact.task.encode(one, artifact.tokenizer).inputs, artifact.tokenizer)
         with answering(artifact, signals, bf16=False) as ask:
-            return {signal: tuple(value.shape) for signal, value in ask(batch).items()}
+            shown = ask(batch)
+        for signal, value in shown.items():
+            require_usual(artifact.model, signal, value, batch["attention_mask"])
+        return {signal: tuple(value.shape) for signal, value in shown.items()}
 
     theirs = shapes(teachers.first.artifact, {pair.teacher for some in pairs for pair in some})
     ours = shapes(student, {pair.student for some in pairs for pair in some})

@@ -246,16 +246,37 @@ def _mean(value: Any, masks: list[Tensor | None]) -> Tensor:
 
 
 def _map(model: PreTrainedModel, signal: Signal, value: Any) -> Tensor:
-    maps = value[1] if isinstance(value, tuple) and len(value) > 1 else None
-    if maps is None or maps.dim() != 4:
+    others = value[1:] if isinstance(value, tuple) else ()
+    maps = [each for each in others if getattr(each, "ndim", 0) == 4]
+    if not maps:
         raise _lacks(model, signal)
-    found: Tensor = maps
+    found: Tensor = maps[-1]  # T5 gives the bias of positions before them
     return found
+
+
+def require_usual(model: PreTrainedModel, signal: Signal, value: Tensor, mask: Tensor) -> None:
+    """Refuse a signal that is not what `Signal` says: XLNet's come by token first, Funnel pools its tokens.
+
+    Args:
+        model: shows it.
+        signal: which one.
+        value: of a batch.
+        mask: (B, T) the batch's attention mask.
+
+    Raises:
+        InputError: its shape is another one.
+    """
+    batch, length = mask.shape
+    usual = value.shape[0] == batch
+    if signal.rows:
+        usual &= value.shape[1:2] == (length,) if signal.rows == 1 else value.shape[2:] == (length, length)
+    if not usual:
+        raise _lacks(model, signal)
 
 
 def _lacks(model: PreTrainedModel, signal: Signal) -> InputError:
     return InputError(
         f"the model shows no {signal.kind} of layer {signal.layer}",
         place=model.config.model_type,
-        remedy="Match `hidden` or `relations` in its place.",
+        remedy="Match `hidden`, `relations` or the logits alone in its place.",
     )

@@ -58,7 +58,8 @@ class Teacher:
     def signals(self, part: TransferPart, wanted: Iterable[Signal] = ()) -> dict[Signal, Stored]:
         """Return what the teacher computes on a split, logits in its own label order.
 
-        It is computed once per (teacher, data, length, precision) and signal, and memory-mapped from the cache.
+        It is computed once per (teacher, data, length, precision, maps or none) and signal, and memory-mapped from
+        the cache.
 
         Args:
             part: the text.
@@ -68,10 +69,12 @@ class Teacher:
             InputError: the teacher answers NaN or infinity, or has no such signal.
             CompressError: the disk has no room for them.
         """
-        key = hash_json([self.content, part.fingerprint, self.artifact.task.max_length, self.bf16, _BATCH])[
-            :32
-        ]
-        folder, signals = cache_root() / _ROOM / key, sorted({self.answer, *wanted})
+        signals = sorted({self.answer, *wanted})
+        known = [self.content, part.fingerprint, self.artifact.task.max_length, self.bf16, _BATCH]
+        # Maps are seen by another way to compute attention alone, which rounds all that follows otherwise.
+        maps = ["maps"] if any(signal.kind == "attention" for signal in signals) else []
+        key = hash_json(known + maps)[:32]
+        folder = cache_root() / _ROOM / key
         if _missing(folder, signals):
             with scratch(_ROOM, key) as own:
                 # Another process may have computed them while we waited.
