@@ -7,13 +7,14 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from tiny_tasks import NOUNS, SENTENCES, whole_way, write_jsonl
+from tiny_tasks import NOUNS, SENTENCES, bare_model, whole_way, write_jsonl
 from tiny_tokenizers import trained_tokenizer
-from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
+from compress.artifact import load
 from compress.data import DataConfig, load_data
 from compress.errors import InputError
 from compress.tasks import Task
+from compress.tasks.inputs import pad, stack_labels
 from compress.tasks.questions import best_span, overlap, plain
 from compress.tasks.ragged import Ragged
 
@@ -123,16 +124,27 @@ def test_the_loss_is_of_start_and_end_over_the_tokens():
     assert not logits.grad.any()
 
 
-def test_padding_is_no_place_for_an_answer():
-    logits = torch.randn(1, 3, generator=torch.Generator().manual_seed(0))
-    output = QuestionAnsweringModelOutput(start_logits=logits, end_logits=logits)
-    longer = QuestionAnsweringModelOutput(**{name: torch.cat([v, v], 1) for name, v in output.items()})
-    labels = torch.tensor([[0, 1]])
-    alone = TASK.loss(TASK.answer(output, {"attention_mask": torch.ones(1, 3)}), labels)
-    mask = torch.tensor([[1, 1, 1, 0, 0, 0]])
-    assert TASK.loss(TASK.answer(longer, {"attention_mask": mask}), labels).item() == pytest.approx(
-        alone.item()
-    )
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_changes_neither_the_loss_nor_which_tokens_are_meant(tmp_path, side):
+    task = TASK.model_copy(update={"max_length": 30})
+    artifact = load(bare_model(tmp_path / "m"), task)
+    artifact.tokenizer.padding_side = side
+    context = "the plot was dull"
+    rows = [split("the cast", text, answer(text, "dull")) for text in (context, f"{context} and very bright")]
+    encoded = [task.encode(row, artifact.tokenizer) for row in rows]
+    losses = []
+    for some in ([encoded[0]], [encoded[1]], encoded):
+        inputs = pad([one.inputs[0] for one in some], artifact.tokenizer)
+        labels = stack_labels([one.labels[0] for one in some], task.labels_per_token, inputs)
+        for row, (first, last) in enumerate(labels.tolist()):
+            assert artifact.tokenizer.decode(inputs["input_ids"][row, first : last + 1]) == "dull"
+        # The positions of a model that counts them from the padding are given, so that all but the padding is alike.
+        places = (inputs["attention_mask"].cumsum(1) - 1).clamp(min=0)
+        with torch.no_grad():
+            losses.append(
+                task.loss(task.answer(artifact.model(**inputs, position_ids=places), inputs), labels)
+            )
+    assert losses[2].item() == pytest.approx((losses[0] + losses[1]).item() / 2, rel=1e-5)
 
 
 def test_squads_nesting_and_rows_are_the_same_data(tmp_path):

@@ -84,12 +84,16 @@ def stack_labels(labels: Sequence[NDArray[Any]], per_token: bool, inputs: dict[s
     """Make one tensor of the labels of padded examples.
 
     Args:
-        labels: of each example: a scalar, a vector of a fixed length, or, for tokens, (tokens,) int64.
+        labels: of each example: a scalar, a vector of floats of a fixed length, int64 places of tokens, or, for
+            tokens, (tokens,) int64.
         per_token: whether they are for tokens, and get -100 where the example is padded, on either side.
         inputs: the padded examples.
     """
     if not per_token:
-        return torch.as_tensor(np.stack(labels))
+        stacked = torch.as_tensor(np.stack(labels))
+        if stacked.dim() == 2 and not stacked.is_floating_point():  # places, which padding in front moves
+            stacked = torch.where(stacked < 0, stacked, stacked + inputs["attention_mask"].argmax(1)[:, None])
+        return stacked
     mask = inputs["attention_mask"].bool()
     padded = torch.full(mask.shape, -100)
     padded[mask] = torch.from_numpy(np.concatenate(labels))

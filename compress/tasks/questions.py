@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 LONGEST_ANSWER = 30  # tokens, as in BERT's own script for SQuAD
+_NEVER = -1e4  # a logit that a softmax makes 0 of, in half precision too
 _SHORTEST_INPUT = 16  # tokens; a window of context has to fit beside the question
 
 
@@ -127,12 +128,9 @@ class SpanAnswers(Counted):
         return [question[:end].strip() for question, end in zip(questions, ends, strict=True)]
 
     def answer(self, output: Any, inputs: dict[str, Tensor]) -> Tensor:
-        """Return (B, T, 2): logits of the start and of the end; padding has next to no chance of being either.
-
-        Otherwise what a window is trained on would depend on how long the others of its batch are.
-        """
-        logits = torch.stack([output.start_logits, output.end_logits], -1)
-        return logits.masked_fill(~inputs["attention_mask"].bool()[..., None], -1e4)
+        """Return (B, T, 2): logits of the start and of the end; no span is on padding, so the loss leaves it out."""
+        padding = inputs["attention_mask"][..., None] == 0
+        return torch.stack([output.start_logits, output.end_logits], -1).masked_fill(padding, _NEVER)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the cross-entropy over tokens of logits (B, T, 2) and places (B, 2), the mean of start and end."""
