@@ -87,6 +87,18 @@ def test_f1_by_hand_and_as_a_ratio_of_sums():
     assert TASK.rules.decisions(answers, targets).tolist() == [1, 1, 0, 0, 1, 0, 0, 0, 0]
 
 
+def test_f1_of_a_single_label_is_that_of_its_yes():
+    task = Task(kind="multilabel", labels=("a",))
+    answers, targets = (
+        np.array([[1], [1], [-1], [-1]], np.float32),
+        np.array([[1], [0], [0], [0]], np.float32),
+    )
+    # given 2, true 1, right 1: 2·1 / 3; three of four rows are right
+    scores = task.metrics(answers, targets)
+    assert (scores["micro_f1"], scores["macro_f1"]) == (pytest.approx(200 / 3), pytest.approx(200 / 3))
+    assert scores["exact"] == pytest.approx(75)
+
+
 def test_text_without_labels_is_encoded_with_none(tmp_path):
     data = load_data(DataConfig(source=str(write_jsonl(tmp_path / "x.jsonl", rows()))))
     task = Task(kind="multilabel", labels=data.labels)

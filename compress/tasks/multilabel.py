@@ -47,10 +47,12 @@ class MultiLabel(Counted):
         from sklearn.metrics import f1_score
 
         given, true = decided(answers), targets == 1
+        # A single column scikit-learn takes for two classes, of which its averages would count the no as well.
+        micro, macro = ("micro", "macro") if true.shape[-1] > 1 else ("binary", "binary")
         return percent(
             {
-                "micro_f1": f1_score(true, given, average="micro", zero_division=0),
-                "macro_f1": f1_score(true, given, average="macro", zero_division=0),
+                "micro_f1": f1_score(true, given, average=micro, zero_division=0),
+                "macro_f1": f1_score(true, given, average=macro, zero_division=0),
                 "exact": (given == true).all(-1).mean(),
             }
         )
