@@ -1,5 +1,6 @@
 """Sentence vectors: pooling and loss worked by hand, pairs as examples, the whole way to a file, and the probe."""
 
+import dataclasses
 import math
 
 import datasets
@@ -125,6 +126,24 @@ def test_a_frozen_encoder_is_scored_on_pairs_and_classes(tmp_path):
     source = str(write_jsonl(tmp_path / "y.jsonl", classes))
     assert probe(encoder, load_data(DataConfig(source=source)))[f"{source} accuracy"] > 60
     assert all(torch.equal(before[name], tensor) for name, tensor in encoder.model.state_dict().items())
+
+
+def test_training_texts_sorted_by_class_are_drawn_by_lot(tmp_path, monkeypatch):
+    monkeypatch.setattr("compress.tasks.probe.TRAIN_ROWS", 30)
+    encoder = load(bare_model(tmp_path / "bare"))
+    texts = sorted(SENTENCES, key=lambda text: "film" in text)
+    splits = {
+        "train": [{"text": text, "label": "film" if "film" in text else "other"} for text in texts],
+        "test": [{"text": text, "label": "other"} for text in texts[:10]],
+    }
+    (tmp_path / "d").mkdir()
+    for name, rows in splits.items():
+        write_jsonl(tmp_path / "d" / f"{name}.jsonl", rows)
+    data = load_data(DataConfig(source=str(tmp_path / "d")))
+    assert probe(encoder, data)
+    one = dataclasses.replace(data, train=data.train.filter(lambda row: row["label"] == 0))
+    with pytest.raises(InputError, match="all of one class"):
+        probe(encoder, one)
 
 
 def test_a_model_with_a_head_is_no_encoder_to_probe(tmp_path):

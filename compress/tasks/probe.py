@@ -20,15 +20,18 @@ if TYPE_CHECKING:
     from compress.artifact import Artifact
     from compress.data import TextData
 
-TRAIN_ROWS = 2_000  # texts that the classifier on top is fitted to
+TRAIN_ROWS = (
+    2_000  # texts that the classifier on top is fitted to, drawn by lot: files are often sorted by class
+)
+_SEED = 0
 
 
 def probe(artifact: Artifact, data: TextData, max_length: int = 128) -> Scores:
     """Score the vectors of `compress.tasks.embedding` on a data set's test split; the model is not changed.
 
     Pairs with a score: Spearman's and Pearson's correlation of cosines. Single texts with classes: accuracy, in
-    percent, of a logistic regression on the vectors of the first 2,000 training texts, as in MTEB (Muennighoff et
-    al. 2023, section 3.2), which draws fewer.
+    percent, of a logistic regression on the vectors of 2,000 training texts, as in MTEB (Muennighoff et al. 2023,
+    section 3.2), which draws fewer.
 
     Args:
         artifact: a bare encoder or an embedding.
@@ -36,7 +39,7 @@ def probe(artifact: Artifact, data: TextData, max_length: int = 128) -> Scores:
         max_length: longest input in tokens.
 
     Raises:
-        InputError: the model has a head, or the data poses another task.
+        InputError: the model has a head, the data poses another task, or the training texts are all of one class.
     """
     if artifact.manifest.task is not None and artifact.task.kind != "embedding":
         raise InputError(
@@ -57,7 +60,13 @@ def probe(artifact: Artifact, data: TextData, max_length: int = 128) -> Scores:
         )
     from sklearn.linear_model import LogisticRegression
 
-    train = data.train.select(range(min(TRAIN_ROWS, len(data.train))))
+    train = data.train.shuffle(seed=_SEED).select(range(min(TRAIN_ROWS, len(data.train))))
+    if len(set(train["label"])) < 2:
+        raise InputError(
+            f"the {len(train):,} training texts are all of one class, so no classifier can be fitted",
+            place=data.name,
+            remedy="Give training texts of every class.",
+        )
     classifier = LogisticRegression(max_iter=1_000).fit(_vectors(artifact, train, max_length), train["label"])
     right = classifier.score(_vectors(artifact, data.test, max_length), data.test["label"])
     return {f"{data.name} accuracy": 100 * float(right)}
