@@ -150,7 +150,7 @@ def load(name: str | Path, task: Task | None = None, language_model: bool = Fals
         The artifact, its model in eval mode on the CPU with its stored dtype.
 
     Raises:
-        InputError: the name cannot be resolved, or the model answers another task.
+        InputError: the name cannot be resolved, the model answers another task, or its family has no head for it.
         FolderError: files are missing, damaged, or do not fit the config.
     """
     import transformers
@@ -163,6 +163,7 @@ def load(name: str | Path, task: Task | None = None, language_model: bool = Fals
     if not trained and task is not None:
         length = min(task.max_length, positions_of(config) or task.max_length)
         task = task.model_copy(update={"max_length": length})
+        require_head(config, task, str(name))
         config.update(task.head_config())
         recorded = recorded.model_copy(update={"task": task, "source": recorded.source or str(name)})
     elif recorded.task is not None:
@@ -197,6 +198,18 @@ def load(name: str | Path, task: Task | None = None, language_model: bool = Fals
     _agree_on_padding(model.config, tokenizer)
     attachments = {path: folder / path for path in recorded.files if path.startswith(("onnx/", "bundle/"))}
     return Artifact(model.eval(), tokenizer, recorded.model_copy(update={"files": {}}), attachments)
+
+
+def require_head(config: PretrainedConfig, task: Task, place: str) -> None:
+    """Refuse a family that transformers builds no head for the task for, as GPT-2 with masked words."""
+    import transformers
+
+    if type(config) not in getattr(transformers, task.rules.auto_class)._model_mapping:
+        raise InputError(
+            f"{config.model_type} models have no head for the task {task.kind}",
+            place=place,
+            remedy="Give a model of another family, BERT's for example, or another `task`.",
+        )
 
 
 def has_language_head(config: PretrainedConfig) -> bool:

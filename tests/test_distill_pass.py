@@ -327,6 +327,12 @@ def test_what_cannot_work_is_refused_before_anything_runs(folder):
     assert "near-texts makes pairs" in checked(student="teacher:1", augment=[{"method": "near-texts"}])
     assert "nothing inside" in checked(teacher=file, match=[{"objective": "hidden"}])
     assert "cannot answer at every step" in checked(teacher=file, cache=False)
+    dev = {"student": "teacher:1", "teachers": [file], "teacher_weights": "dev"}
+    assert f"{file} cannot be scored on the dev split" in checked(**dev)
+    assert "48 of 48 training texts have no answer" in checked(teacher=file)
+    other = answers_file(folder / "other.csv", ["good film"], [(1, 0)])
+    other.write_text(other.read_text().replace("positive", "fine"))
+    assert "labels differ" in checked(teacher=str(other))
     plan = ModelPlan(None, Task(kind="tokens", labels=("a", "b")), tiny_data(), place="passes[0] (distill)")
     Distill(teacher=file).check(plan)
     assert "holds an answer for a text, the task is tokens" in plan.errors[0]

@@ -6,13 +6,20 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from tiny_models import tiny_tokenizer
+from tiny_models import tiny_artifact, tiny_model, tiny_tokenizer
 from tiny_tasks import SENTENCES, bare_model, train
 from tiny_tokenizers import trained_tokenizer
 
-from compress.artifact import load, read_manifest
+from compress.artifact import load, read_manifest, save
 from compress.data import DataConfig, load_data
+from compress.distillation.student import make_student
+from compress.distillation.teacher import Teacher
+from compress.distillation.teachers import Teachers
+from compress.distillation.transfer import TransferPart
 from compress.errors import InputError
+from compress.passes.base import ModelPlan
+from compress.passes.distill import Distill
+from compress.passes.finetune import Finetune
 from compress.tasks import Task
 from compress.tasks.evaluate import evaluate
 from compress.tasks.ragged import Ragged
@@ -107,3 +114,34 @@ def test_the_whole_way(tmp_path):
     labelled = load(str(trained), Task(kind="classification", labels=("a", "b")))
     name = "bert.encoder.layer.0.output.dense.weight"
     assert torch.equal(labelled.model.state_dict()[name], artifact.model.state_dict()[name])
+
+
+def test_a_family_without_a_head_for_masked_words_is_refused_before_anything_runs(tmp_path):
+    data = load_data(lines(tmp_path))
+    plan = ModelPlan(tiny_model("gpt2").config, None, data, place="passes[0]")
+    Finetune().check(plan)
+    assert plan.errors[0].startswith("passes[0]: model: gpt2 models have no head for the task language. Give")
+    save(tiny_artifact(tiny_model("gpt2")).evolve(task=None), tmp_path / "gpt2")
+    with pytest.raises(InputError, match="gpt2 models have no head for the task language"):
+        load(tmp_path / "gpt2", Task(kind="language"))
+
+
+def test_vocabularies_of_another_size_are_refused_before_anything_runs(tmp_path):
+    data = load_data(lines(tmp_path))
+    task = Task(kind="language")
+    plan = ModelPlan(tiny_model("bert").config, task, data, place="passes[0]")
+    Distill(student="new:vocab_size=28").check(plan)
+    assert "the teacher answers 20 numbers for a word, the student 28" in plan.errors[0]
+    plan = ModelPlan(plan.config, task, data, [(tiny_model("bert").config, task)], place="passes[1]")
+    Distill(teacher="step:1").check(plan)
+    assert "teacher step:1: the teacher answers 20 numbers for a word, the student 28" in plan.errors[0]
+    artifact = tiny_artifact(tiny_model("bert"))
+    artifact = artifact.evolve(task=task)
+    wide = artifact.evolve(model=make_student("new:vocab_size=28", artifact).model)
+    with (
+        pytest.raises(InputError, match="answers 20 numbers for a word, the student 28"),
+        Teachers([Teacher(artifact, "a", False)], [1]).live(
+            [TransferPart(data.train, data.fingerprint)], wide, set()
+        ),
+    ):
+        pass

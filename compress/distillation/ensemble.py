@@ -13,6 +13,8 @@ from compress.errors import InputError
 from compress.tasks.labels import match_labels
 
 if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
     from compress.tasks import Task
 
 Order = list[int] | slice  # where a teacher keeps each of the student's labels; all of them as they come
@@ -94,6 +96,22 @@ def order_of(teacher: Task, student: Task, who: str) -> Order:
             remedy="Give a teacher that was trained for the student's task.",
         )
     return match_labels(teacher.labels, student.labels, who) if student.labels else slice(None)
+
+
+def require_same_words(teacher: PretrainedConfig, student: PretrainedConfig, who: str) -> None:
+    """Refuse a teacher of masked words with more or fewer of them than the student has.
+
+    Their tokenizers may be the same, and the one's table longer than it need be.
+
+    Raises:
+        InputError: the vocabularies differ in size.
+    """
+    if teacher.vocab_size != student.vocab_size:
+        raise InputError(
+            f"the teacher answers {teacher.vocab_size:,} numbers for a word, the student {student.vocab_size:,}",
+            place=who,
+            remedy="Take a student with the teacher's vocab_size, such as layers of it (student: teacher:3).",
+        )
 
 
 def weights_of(scores: Sequence[float]) -> list[float]:

@@ -19,7 +19,7 @@ from compress.distillation.alignment import (
 )
 from compress.distillation.answers import Answers
 from compress.distillation.counterparts import SAME
-from compress.distillation.ensemble import Ensemble, Mean, order_of, weights_of
+from compress.distillation.ensemble import Ensemble, Mean, order_of, require_same_words, weights_of
 from compress.distillation.objective import ANSWER
 from compress.distillation.readers import TEACHER_INPUTS, Reader, TeacherInputs
 from compress.distillation.signals import Signal, answering
@@ -113,6 +113,9 @@ class Teachers:
             )
         mean = self._mean(student.task)
         alignments = self._alignments(parts, student, inside)
+        if student.task.rules.condenses:
+            for each in models:
+                require_same_words(each.artifact.model.config, student.model.config, "teacher")
         readers = [Reader.of(each.artifact, parts, how) for each, how in zip(models, alignments, strict=True)]
         with ExitStack() as stack:
             asked = [

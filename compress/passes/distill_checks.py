@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from compress.architectures import layer_count_of, set_layer_count
 from compress.artifact import read_config, read_manifest
 from compress.data.local import looks_like_path
-from compress.distillation.answers import RATINGS, is_answers_file, require_votes
-from compress.distillation.ensemble import order_of
+from compress.distillation.answers import RATINGS, is_answers_file, ratings, read_answers
+from compress.distillation.ensemble import order_of, require_same_words
 from compress.distillation.student import chosen_layers, layers_wanted, new_config
 from compress.errors import CompressError
 from compress.passes.base import ModelPlan
 from compress.passes.distill import MADE, step_number
-from compress.passes.finetune import task_of
+from compress.passes.finetune import check_head, task_of
 from compress.reload import is_quantized
 from compress.sources import resolve_model
 
@@ -43,6 +43,7 @@ def check(options: Distill, plan: ModelPlan) -> None:
             plan.refuse(f"the {who} has no trained head for the task", "Put a finetune pass before this one.")
             return
         plan.task = task_of(plan.data, options.max_length)
+        check_head(plan)
     weights = options.teacher_weights
     if isinstance(weights, tuple) and (len(weights) != 1 + len(options.teachers) or min(weights) <= 0):
         plan.refuse(
@@ -93,14 +94,21 @@ def _check_teacher(options: Distill, plan: ModelPlan, name: str) -> None:
                 f"nothing inside {name} can be matched",
                 "Put a model first among the teachers, or leave match out.",
             )
-        if name != RATINGS and not Path(name).is_file():
-            plan.refuse(f"there is no file {name}", "Give a file of the teacher's answers, or a model.")
-        if name == RATINGS and plan.data is not None:
-            require_votes(plan.data.name)
-        if plan.task is not None and not plan.task.one_answer:
-            plan.refuse(f"{name} holds an answer for a text, the task is {plan.task.kind}", "Give a model.")
         if not options.cache:
             plan.refuse(f"{name} cannot answer at every step", "Leave cache on.")
+        if options.teacher_weights == "dev":
+            plan.refuse(
+                f"{name} cannot be scored on the dev split", "Give teacher_weights in numbers, or equal."
+            )
+        if name != RATINGS and not Path(name).is_file():
+            plan.refuse(f"there is no file {name}", "Give a file of the teacher's answers, or a model.")
+        elif plan.task is not None and not plan.task.one_answer:
+            plan.refuse(f"{name} holds an answer for a text, the task is {plan.task.kind}", "Give a model.")
+        elif plan.task is not None and plan.data is not None:
+            given = (
+                ratings(plan.data.name, plan.task) if name == RATINGS else read_answers(Path(name), plan.task)
+            )
+            given.of(plan.data.train)
         return
     number = step_number(name)
     config: PretrainedConfig | None
@@ -118,6 +126,8 @@ def _check_teacher(options: Distill, plan: ModelPlan, name: str) -> None:
         plan.refuse(f"{name} has no trained head", "Fine-tune it and give that folder.")
     elif plan.task is not None:
         order_of(task, plan.task, f"teacher {name}")
+        if task.rules.condenses and config is not None and plan.config is not None:
+            require_same_words(config, plan.config, f"teacher {name}")
 
 
 def _check_layers(options: Distill, teacher: int, student: int) -> None:
@@ -139,9 +149,13 @@ def _check_student(options: Distill, plan: ModelPlan) -> None:
         if task is not None and plan.data is not None:
             plan.data.aligned(task, f"student {options.student}")
             plan.task = task
+        if task is None:
+            check_head(plan)
     elif plan.config is not None:
         kept = chosen_layers(layers, layer_count_of(plan.config))
         plan.config = copy.deepcopy(plan.config)
         set_layer_count(plan.config, len(kept))
     if teacher is not None and plan.config is not None:
         _check_layers(options, layer_count_of(teacher), layer_count_of(plan.config))
+        if plan.task is not None and plan.task.rules.condenses:
+            require_same_words(teacher, plan.config, f"student {options.student}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from compress.errors import CompressError
 from compress.passes.base import Context, ModelPlan
 from compress.tasks import Task
 from compress.training.config import TrainingPass
@@ -29,6 +30,7 @@ class Finetune(TrainingPass):
         """Refuse training after quantize or export, or without data."""
         if plan.data is not None and (plan.task is None or plan.task.gives_way(plan.data.kind)):
             plan.task = task_of(plan.data, self.max_length)
+            check_head(plan)
         self.check_trainable(plan)
         self.check_layers(plan)
 
@@ -55,6 +57,17 @@ class Finetune(TrainingPass):
         objective = label_objective(task, self, examples.labels)
         train(artifact, examples, dev, objective, self, context, title="fine-tune")
         return artifact
+
+
+def check_head(plan: ModelPlan) -> None:
+    """Refuse a model whose family has no head for the plan's task."""
+    from compress.artifact import require_head
+
+    if plan.config is not None and plan.task is not None:
+        try:
+            require_head(plan.config, plan.task, "model")
+        except CompressError as error:
+            plan.errors.append(f"{plan.place}: {error}")
 
 
 def task_of(data: TextData, max_length: int) -> Task:
