@@ -110,7 +110,7 @@ def require_same_words(teacher: PretrainedConfig, student: PretrainedConfig, who
         raise InputError(
             f"the teacher answers {teacher.vocab_size:,} numbers for a word, the student {student.vocab_size:,}",
             place=who,
-            remedy="Take a student with the teacher's vocab_size, such as layers of it (student: teacher:3).",
+            remedy="Take a student with the teacher's tokenizer and vocab_size, such as teacher:3.",
         )
 
 
