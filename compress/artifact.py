@@ -270,11 +270,14 @@ def _agree_on_padding(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBa
 
 
 def _check_head(config: PretrainedConfig, task: Task, folder: Path) -> None:
-    """Refuse a head that answers another number of classes than the task has."""
-    if task.labels and config.num_labels != len(task.labels):
+    """Refuse a head that answers another number of classes than the task has, or several numbers for one."""
+    expected = 1 if task.kind == "regression" else len(task.labels)
+    if expected and config.num_labels != expected:
+        wanted = (
+            f"{len(task.labels)} labels ({', '.join(task.labels)})" if task.labels else "one number to answer"
+        )
         raise FolderError(
-            f"its head answers {config.num_labels} numbers, its task has {len(task.labels)} labels "
-            f"({', '.join(task.labels)})",
+            f"its head answers {config.num_labels} numbers, its task has {wanted}",
             place=str(folder),
             remedy="The head is another task's; train the model again or give another one.",
         )

@@ -54,6 +54,16 @@ def test_logits_of_another_width(folder, run):
     assert "give another one" in message
 
 
+def test_a_regression_of_several_numbers(folder, run):
+    model = tiny_model("bert", num_labels=3)
+    model.config.problem_type = "regression"
+    artifact = tiny_artifact(model)
+    save(artifact.evolve(task=Task(kind="regression")), folder / "wide")
+    write_reviews(folder / "d.csv", labels=("0.5", "1.5"))
+    message = refused(run, "--teacher", "wide", "--student", "teacher:1")
+    assert "wide: its head answers 3 numbers, its task has one number to answer" in message
+
+
 def test_a_file_of_answers_without_a_class(folder, run):
     Path("answers.csv").write_text("text,negative\nthe film is good,1\n")
     message = refused(run, "--teacher", "answers.csv", "--student", "teacher")
