@@ -58,6 +58,16 @@ def test_the_label_is_the_answers_first_and_last_token(family):
     assert task.metrics(said(encoded, first, last), encoded.targets) == {"f1": 100, "exact_match": 100}
 
 
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_space_around_an_answer_does_not_lose_it(family):
+    context = "the plot was dull again"
+    encoded, wide = (
+        TASK.encode(split("the cast", context, answer(context, text)), trained_tokenizer(family))
+        for text in ("dull", " dull ")
+    )
+    assert wide.labels.tolist() == encoded.labels.tolist() != [[0, 0]]
+
+
 def test_a_long_context_is_read_in_windows_and_the_best_of_all_is_the_answer():
     tokenizer = trained_tokenizer("bert")
     context = " ".join(["the"] * 30 + ["dull", "plot"])

@@ -194,8 +194,10 @@ def _span(answer: dict[str, Any], offsets: NDArray[np.int64]) -> tuple[int, int]
     """Return the first answer's first and last token in a window, (0, 0) where it is not wholly in it."""
     if not answer["text"]:
         return 0, 0
-    begin = answer["answer_start"][0]
-    end = begin + len(answer["text"][0])
+    text = answer["text"][0]
+    # Space around an answer is in no token, or in its neighbour's.
+    begin = answer["answer_start"][0] + len(text) - len(text.lstrip())
+    end = begin + len(text.strip())
     # Tokens of a byte-level tokenizer begin with the space before them, so starts are not looked at alone.
     inside = np.flatnonzero((offsets[:, 0] < end) & (offsets[:, 1] > begin) & (offsets[:, 0] >= 0))
     if len(inside) == 0 or offsets[inside[0], 0] > begin or offsets[inside[-1], 1] < end:
