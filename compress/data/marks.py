@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import unicodedata
 from functools import cache
 
-_SELECTORS = (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))  # say how the sign before them is drawn
+_END = 0x20000  # of the planes that have letters; beyond lie ideographs and signs for drawing
+_SELECTORS = range(0xFE00, 0xFE10)  # say how the sign before them is drawn
 
 
 @cache
@@ -15,5 +15,5 @@ def marks() -> str:
 
     Without them `की` and `का` are the same letter, and an accent cuts a decomposed word in two.
     """
-    found = (i for i in range(sys.maxunicode + 1) if unicodedata.category(chr(i)) in ("Mn", "Mc"))
+    found = (i for i in range(_END) if unicodedata.category(chr(i)) in ("Mn", "Mc"))
     return "".join(chr(i) for i in found if i not in _SELECTORS)

@@ -58,8 +58,8 @@ class Teacher:
     def signals(self, part: TransferPart, wanted: Iterable[Signal] = ()) -> dict[Signal, Stored]:
         """Return what the teacher computes on a split, logits in its own label order.
 
-        It is computed once per (teacher, data, length, precision, maps or none) and signal, and memory-mapped from
-        the cache.
+        It is computed once per (teacher, data, length, precision, device, maps or none) and signal, and memory-mapped
+        from the cache.
 
         Args:
             part: the text.
@@ -71,9 +71,11 @@ class Teacher:
         """
         signals = sorted({self.answer, *wanted})
         known = [self.content, part.fingerprint, self.artifact.task.max_length, self.bf16, _BATCH]
-        # Maps are seen by another way to compute attention alone, which rounds all that follows otherwise.
+        # Maps are seen by another way to compute attention alone, which rounds all that follows otherwise; so does a
+        # GPU. What a CPU computes without maps has the shorter key that it always had.
         maps = ["maps"] if any(signal.kind == "attention" for signal in signals) else []
-        key = hash_json(known + maps)[:32]
+        device = [kind] if (kind := self.artifact.model.device.type) != "cpu" else []
+        key = hash_json(known + maps + device)[:32]
         folder = cache_root() / _ROOM / key
         if _missing(folder, signals):
             with scratch(_ROOM, key) as own:

@@ -20,10 +20,8 @@ if TYPE_CHECKING:
     from compress.artifact import Artifact
     from compress.data import TextData
 
-TRAIN_ROWS = (
-    2_000  # texts that the classifier on top is fitted to, drawn by lot: files are often sorted by class
-)
-_SEED = 0
+TRAIN_ROWS = 2_000  # texts that the classifier on top is fitted to
+_SEED = 0  # of the lot that they are drawn by; files are often sorted by class
 
 
 def probe(artifact: Artifact, data: TextData, max_length: int = 128) -> Scores:
