@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 
 from compress.benchmark.config import BenchConfig
 from compress.data.config import DataConfig
 from compress.errors import InputError
 from compress.passes.catalog import PASSES, AnyPass
+
+_SHAPES = {  # pydantic's names of types, as YAML has them
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "keys with values",
+    "model_type": "keys with values",
+    "model_attributes_type": "keys with values",
+}
 
 
 class Recipe(BaseModel):
@@ -96,7 +105,7 @@ class Recipe(BaseModel):
 
 def explain_validation(error: ValidationError, kind: type[BaseModel]) -> str:
     """Return one line for each mistake in an object made of a command's options."""
-    return "; ".join(_explain(kind, detail) for detail in error.errors())
+    return "; ".join(_explain(kind, detail).removesuffix(".") for detail in error.errors())
 
 
 def _explain(kind: type[BaseModel], detail: Any) -> str:
@@ -109,24 +118,50 @@ def _explain(kind: type[BaseModel], detail: Any) -> str:
             place += f" ({part})"
         else:
             place += ("." if place and not place.endswith(")") else ": " if place else "") + str(part)
+    given = detail["input"]
     if detail["type"] == "extra_forbidden":
-        known = _known_keys(kind, location)
-        close = difflib.get_close_matches(str(location[-1]), known, 1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        return f"{place}: unknown key{hint} Known: {', '.join(known)}."
+        return f"{place}: unknown key{_hint(location[-1], _known_keys(kind, location))}"
+    if detail["type"] == "union_tag_invalid":
+        tags = [tag.strip("'") for tag in detail["ctx"]["expected_tags"].split(", ")]
+        return f"{place}: there is no {detail['ctx']['tag']!r}{_hint(detail['ctx']['tag'], tags)}"
+    if detail["type"] == "union_tag_not_found":
+        key = detail["ctx"]["discriminator"].split(" | ")[-1].strip("'")
+        return f"{place}: `{key}` is missing, which says what {given!r:.60} is."
+    if detail["type"] in _SHAPES:
+        return f"{place}: should be {_SHAPES[detail['type']]}, not {given!r:.60}."
     message = detail["msg"].removeprefix("Value error, ")
-    shown = "" if detail["type"] == "missing" else f", not {detail['input']!r:.60}"
+    shown = "" if detail["type"] == "missing" else f", not {given!r:.60}"
     return f"{place}: {message[0].lower()}{message[1:]}{shown}."
 
 
-def _known_keys(kind: type[BaseModel], location: list[Any]) -> list[str]:
-    if location[0] == "passes" and len(location) > 2:
-        kind = PASSES[location[2]]
-    elif location[0] == "data" and len(location) > 1:
-        kind = DataConfig
-    elif location[0] == "bench" and len(location) > 1:
-        kind = BenchConfig
-    return [field.alias or name for name, field in kind.model_fields.items()]
+def _hint(wrong: Any, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(str(wrong), known, 1)
+    return f"{f'; did you mean {close[0]}?' if close else '.'} Known: {', '.join(known)}."
+
+
+def _known_keys(kind: type[BaseModel], location: Sequence[str | int]) -> list[str]:
+    """Return the keys of the object that holds an unknown one, which is the location's last part."""
+    found = [kind]
+    for part in location[:-1]:
+        if isinstance(part, int):
+            continue
+        if len(found) == 1:
+            found = list(_models(_fields(found[0])[part].annotation))
+        else:  # the tag that says which of several objects it is
+            found = [each for each in found if any(part == field.default for field in _fields(each).values())]
+    return [name for each in found for name in _fields(each)]
+
+
+def _fields(kind: type[BaseModel]) -> dict[str, FieldInfo]:
+    return {field.alias or name: field for name, field in kind.model_fields.items()}
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the objects that a field may hold, inside lists and unions too."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)
 
 
 def _override(content: dict[str, Any], override: str) -> None:

@@ -50,8 +50,22 @@ def test_there_is_a_shipped_recipe():
             {"passes": [{"pass": "finetune", "epochs": "many"}]},
             r"epochs: input should be a valid number.*not 'many'",
         ),
-        ({"passes": [{"pass": "shrink"}]}, r"passes\[0\].*'finetune'"),
-        ({"passes": [{"heads": 0.5}]}, r"passes\[0\]"),
+        (
+            {"passes": [{"pass": "prone"}]},
+            r"passes\[0\]: there is no 'prone'; did you mean prune\? Known: finetune,",
+        ),
+        ({"passes": [{"heads": 0.5}]}, r"passes\[0\]: `pass` is missing, which says what {'heads': 0.5} is"),
+        ({"passes": {"pass": "prune"}}, r"passes: should be a list, not {'pass'"),
+        ({"passes": ["prune"]}, r"passes\[0\]: should be keys with values, not 'prune'"),
+        (
+            {"passes": [{"pass": "distill", "match": [{"objective": "hidden", "layer": "last"}]}]},
+            r"passes\[0\] \(distill\): match\[0\]\.hidden\.layer: unknown key; did you mean layers\? "
+            r"Known: weight, objective, layers\.$",
+        ),
+        (
+            {"passes": [{"pass": "distill", "augment": [{"method": "word-swop"}]}]},
+            r"augment\[0\]: there is no 'word-swop'; did you mean word-swap\?",
+        ),
         ({"passes": []}, r"passes: give at least one pass"),
         ({"model": 3}, r"model: input should be a valid string, not 3"),
         ({"name": "../up"}, r"name: string should match pattern"),
