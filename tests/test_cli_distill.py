@@ -120,3 +120,27 @@ def test_tags_that_do_not_align(folder, run):
     message = refused(run, *arguments, "t.jsonl")
     assert "3 words but 2 tags" in message
     assert "one tag for each word" in message
+
+
+def test_a_student_cut_from_a_file_of_answers(folder, run):
+    Path("answers.csv").write_text("text,negative,positive\nthe film is good,1,2\n")
+    message = refused(run, "--teacher", "answers.csv", "--student", "teacher:1")
+    assert message == (
+        "error: --student: 'teacher:1' is made of the first teacher, and answers.csv is no model. "
+        "Name a model as the student, or a model as the first teacher."
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (("--label", "stars"), "d.csv: there is no column 'stars'. Its columns: text, label"),
+        (("--task", "questions"), "d.csv: there is no column 'question'. Its columns: text, label"),
+    ],
+)
+def test_the_teachers_own_data_is_read_as_the_options_say(folder, run, option, message):
+    short = ("--epochs", "1", "--no-bf16", "--max-length", "16")
+    code, _, err = run("finetune", "--model", "teacher", "--data", "d.csv", "--out", "trained", *short)
+    assert code == 0, err
+    code, out, err = run("distill", "--teacher", "trained", "--student", "teacher:1", *short, *option)
+    assert (code, out, err) == (2, "", f"error: {message}\n")

@@ -16,29 +16,25 @@ Model = Annotated[
 ]
 
 
-def data_config(
-    source: str | None,
-    task: str | None = None,
-    text: str | None = None,
-    text_pair: str | None = None,
-    label: str | None = None,
-    separator: str | None = None,
-) -> DataConfig | None:
-    """Return the data that the options name, None where --data was not given."""
-    if source is None:
-        return None
-    return build(
-        DataConfig,
-        source=source,
-        task=task,
-        text=text,
-        text_pair=text_pair,
-        label=label,
-        separator=separator,
-    )
+def data_config(source: str | None) -> DataConfig | None:
+    """Return the data that `--data` names, None where it was not given."""
+    return None if source is None else build(DataConfig, source=source)
 
 
-def default_data(model: str) -> DataConfig:
+def data_or_default(source: str | None, model: str, **options: str | None) -> DataConfig:
+    """Return the data that `--data` names, else the model's own, read as the other options say.
+
+    Args:
+        source: what `--data` says.
+        model: whose data is meant where that is not given.
+        options: other fields of `DataConfig`; None leaves one as it is.
+    """
+    config = DataConfig(source=source) if source is not None else _default_data(model)
+    given = {name: value for name, value in options.items() if value is not None}
+    return build(DataConfig, **(config.model_dump() | given))
+
+
+def _default_data(model: str) -> DataConfig:
     """Return what the model was trained on, else SST-2, else, where no hub answers, the movie reviews."""
     from compress.artifact import read_manifest
     from compress.data import load_data

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from compress.commands.chain import data_config, default_data, run_passes
+from compress.commands.chain import data_or_default, run_passes
 from compress.commands.options import (
     Data,
     Device,
@@ -24,7 +24,7 @@ from compress.commands.options import (
 )
 from compress.errors import InputError
 from compress.passes.base import Pass
-from compress.passes.distill import Distill
+from compress.passes.distill import MADE, Distill
 from compress.passes.finetune import Finetune
 
 Epochs = Annotated[float | None, field(Distill, "epochs")]
@@ -91,8 +91,8 @@ def finetune(
     Example: compress finetune --model minilm-l6 --data movie-reviews --out runs/teacher
     """
     pass_ = build(Finetune, **_shared(locals()))
-    config = data_config(data, task, text, text_pair, label, separator)
-    run_passes([pass_], model, out, config or default_data(model), seed, device, json, quiet)
+    config = data_or_default(data, model, **_reading(locals()))
+    run_passes([pass_], model, out, config, seed, device, json, quiet)
 
 
 def distill(
@@ -203,7 +203,7 @@ def distill(
     from compress.distillation.answers import RATINGS, is_answers_file
     from compress.sources import resolve_model
 
-    shared = _shared(locals())
+    shared, reading = _shared(locals()), _reading(locals())
     options = {
         "teacher_weights": _yaml(teacher_weights),
         "logits": logits,
@@ -216,23 +216,35 @@ def distill(
         "cache": cache,
         **shared,
     }
-    config = data_config(data, task, text, text_pair, label, separator)
     first, *others = teacher
     if first == RATINGS or is_answers_file(first):
+        if student.startswith(MADE):
+            raise InputError(
+                f"{student!r} is made of the first teacher, and {first} is no model",
+                place="--student",
+                remedy="Name a model as the student, or a model as the first teacher.",
+            )
         known = build(Distill, teacher=first, teachers=others, **options)
-        run_passes([known], student, out, config or default_data(student), seed, device, json, quiet)
+        config = data_or_default(data, student, **reading)
+        run_passes([known], student, out, config, seed, device, json, quiet)
         return
     passes: list[Pass] = [build(Distill, student=student, teachers=others, **options)]
     if read_manifest(resolve_model(first).path).task is None:
         passes.insert(0, build(Finetune, **shared))
         if not quiet:
             say(f"{first} has no trained head for the task: it is fine-tuned first.")
-    run_passes(passes, first, out, config or default_data(first), seed, device, json, quiet, student)
+    config = data_or_default(data, first, **reading)
+    run_passes(passes, first, out, config, seed, device, json, quiet, student)
 
 
 def _shared(given: dict[str, Any]) -> dict[str, Any]:
     """Return, of a command's arguments, the options that every pass that trains has."""
     return {name: given[name] for name in _SHARED} | {"adapter": _choice(given["adapter"], "method")}
+
+
+def _reading(given: dict[str, Any]) -> dict[str, str | None]:
+    """Return, of a command's arguments, those that say how data is read."""
+    return {name: given[name] for name in ("task", "text", "text_pair", "label", "separator")}
 
 
 def _choice(text: str | None, key: str) -> dict[str, Any] | None:
