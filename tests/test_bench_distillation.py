@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bench.distillation import cells
 from bench.distillation.cells import Cell, _cell
 from bench.distillation.plot import draw
 from bench.distillation.record import Record, difference_interval, measured, merged, read, write
@@ -141,3 +142,16 @@ def test_a_cells_key_knows_the_objective_and_the_method(work):
     steps, _ = _cell("stsb", "3 layers", "unlabelled", 0, work)
     written = steps[0].pass_.model_dump(mode="json", exclude_unset=True)
     assert written["augment"] == [{"method": "near-texts", "copies": 4}]
+
+
+def test_a_teacher_made_anew_answers_anew(work, monkeypatch):
+    setting = SETTINGS["stsb"]
+    (work / "teachers").mkdir(parents=True, exist_ok=True)
+    old = work / "teachers" / "stsb-anew.npz"
+    old.write_bytes(b"of a teacher that was deleted since")
+    monkeypatch.setattr(cells.api, "apply", lambda steps, model, data: None)
+    monkeypatch.setattr(cells, "_answered", lambda folder, setting, file: file.exists())
+    monkeypatch.setitem(setting.teachers, "anew", setting.teachers["l6"])
+    folder, read_from_disk = cells.teacher_cell(setting, "anew", work)
+    assert folder.with_suffix(".npz") == old
+    assert not read_from_disk

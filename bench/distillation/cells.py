@@ -49,6 +49,7 @@ def teacher_cell(setting: Setting, name: str, work: Path) -> tuple[Path, Cell]:
     )
     if not (folder / "manifest.json").exists():
         say(f"teacher {name} on {setting.data}")
+        folder.with_suffix(".npz").unlink(missing_ok=True)  # an earlier teacher's answers
         api.apply([Step(options, folder)], made.model, setting.data)
     return folder, _answered(folder, setting, folder.with_suffix(".npz"))
 
