@@ -23,10 +23,12 @@ INTRODUCTION = """\
 
 `python -m bench.distillation`
 
-Every student of a table begins with the same weights and sees the same examples in the same order of a seed: 3
-epochs, batches of 32, learning rate 1e-4, no dropout, T = 2, 0.9 of the loss on the answer from the teacher, unless
-the row says otherwise. The best epoch on the dev split counts. Differences are of means over seeds, intervals by a
-paired bootstrap over the test rows; against labels alone trained on the same machine.
+Every student of a table sees the same examples in the same order of a seed: 3 epochs, batches of 32, learning rate
+1e-4, no dropout, T = 2, 0.9 of the loss on the answer from the teacher, unless the row says otherwise; the second
+training of “all together” and “with phrases and mixes” is at 2e-4. Students of three layers begin with the teacher's
+1, 3, 5, those that read raw text first with 0, 3, 5; what such a row brings is what both bring. The best epoch on the
+dev split counts. Differences are of means over seeds, intervals by a paired bootstrap over the test rows; against
+labels alone trained on the same machine.
 
 Raw text is the Brown corpus, for an epoch at 3e-4; more text, of the movie reviews, is what comes with them; on stsb
 both are new pairs of the training texts (near-texts, 8 and 4 of each). Film reviews are the packaged film-reviews and
