@@ -13,14 +13,22 @@ from pathlib import Path
 
 from compress.errors import FolderError
 
-RUN = "run.json"
-MARKERS = ("manifest.json", "report.json", RUN)
+RUN = "run.json"  # in a folder of several results, to which a run adds its own
+RESULTS = {
+    "manifest.json",
+    "report.json",
+}  # in a folder of one result, which takes the place of an earlier one
 
 
-def check_output(folder: Path) -> None:
+def check_output(folder: Path, *, run: bool = False) -> None:
     """Refuse an output folder that holds something else or cannot be written, before any work is done.
 
-    Allowed are a missing or empty folder, and one that this toolkit wrote (it has one of `MARKERS`).
+    Allowed are a missing or empty folder, and one that this toolkit wrote as it will now: one result does not take
+    the place of a run, which would delete all of its steps, and a run does not go into a result.
+
+    Args:
+        folder: where the output goes.
+        run: whether it is a run's folder, else that of one result.
 
     Raises:
         FolderError: with the reason.
@@ -29,7 +37,7 @@ def check_output(folder: Path) -> None:
         if not folder.is_dir():
             raise FolderError("there is a file of that name", place=str(folder), remedy="Give another --out.")
         names = {path.name for path in folder.iterdir()}
-        if names and not names & set(MARKERS):
+        if names and not (RUN in names if run else names & RESULTS and RUN not in names):
             raise FolderError(
                 f"the folder holds something else ({', '.join(sorted(names)[:3])})",
                 place=str(folder),

@@ -52,7 +52,7 @@ def run(recipe: Recipe | str | Path, out: Path | None = None) -> Run:
         recipe = Recipe.read(Path(recipe))
     out = out or Path("runs") / recipe.name
     steps = [Step(pass_, out / f"{number:02d}-{pass_.name}") for number, pass_ in enumerate(recipe.passes, 1)]
-    folders.check_output(out)
+    folders.check_output(out, run=True)
     chain = pipeline.plan(recipe.model, steps, recipe.data, recipe.seed, recipe.device, recipe.yaml())
     if recipe.bench and recipe.bench.device != recipe.device:
         recipe = recipe.model_copy(

@@ -174,6 +174,19 @@ def test_a_recipe_runs_and_a_second_run_skips_everything(run, tmp_path):
     assert stamps == {path: path.stat().st_mtime_ns for path in stamps}
 
 
+def test_a_run_and_a_single_result_do_not_take_each_others_folder(run, tmp_path):
+    write_reviews(tmp_path / "reviews.csv")
+    trained("model")
+    Path("r.yaml").write_text("name: tiny\nmodel: model\npasses:\n  - {pass: quantize}\n")
+    assert run("run", "r.yaml", "--out", "runs/x")[0] == 0
+    code, _, err = run("prune", "model", "--heads", "0.5", "--criterion", "magnitude", "--out", "runs/x")
+    assert (code, "runs/x: the folder holds something else (01-quantize, run.json)" in err) == (2, True), err
+    assert Path("runs/x/01-quantize/manifest.json").exists()
+    code, _, err = run("run", "r.yaml", "--out", "model")
+    assert (code, "model: the folder holds something else" in err) == (2, True), err
+    assert not Path("model/01-quantize").exists()
+
+
 BAD = {
     "text\nthe good film\n": "label",
     "": "empty",

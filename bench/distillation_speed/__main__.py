@@ -17,12 +17,13 @@ from compress.hardware import fingerprint
 
 INTRODUCTION = """
 Every method takes its turn in each round, in a process of its own, and trains the same student (`{student}`) on the
-same rows, from the teacher's logits and the labels: {epochs} epochs, batches of {batch_size}, learning
-rate {learning_rate:g}, T = 2, equal weights, AdamW, warm-up and linear decay. Time is from the first read of the models
-to the trained student, the teacher's answers included; ours starts with an empty cache, tokenizes, and also scores the
-validation rows after each epoch. Ours computes in bfloat16 where the processor is fast at it, in batches of rows of
-like length; the others in float32, in random batches. Every row padded: to {pad_to} tokens, else to the longest of its batch. Intervals are
-95%, Student's t over rounds; accuracy is the mean of the rounds, each with its own seed, ± their standard deviation.
+same rows, from the teacher's logits and the labels: {epochs} epochs, batches of {batch_size}, learning rate
+{learning_rate:g}, T = 2, equal weights, AdamW, warm-up and linear decay. Time is from the first read of the models
+to the trained student, the teacher's answers included; ours starts with an empty cache, tokenizes, and also scores
+the validation rows after each epoch. Ours computes in bfloat16 where the processor is fast at it, in batches of
+rows of like length; the others in float32, in random batches. Every row padded: to {pad_to} tokens, else to the
+longest of its batch. Intervals are 95%, Student's t over rounds; accuracy is the mean of the rounds, each with its
+own seed, ± their standard deviation.
 """
 
 

@@ -59,7 +59,7 @@ def recommend(
         InputError: the model is int8 already, or model, data or `out` cannot be used.
         CompressError: float32 cannot be exported, so that there is nothing to compare with.
     """
-    folders.check_output(out)
+    folders.check_output(out, run=True)
     source = resolve_model(model).path
     if is_quantized(read_config(source)):
         raise InputError(

@@ -107,7 +107,7 @@ def search(
         CompressError: nothing could be made or exported.
     """
     began = time.monotonic()
-    folders.check_output(out)
+    folders.check_output(out, run=True)
     out.mkdir(parents=True, exist_ok=True)
     (out / folders.RUN).write_text(json.dumps({"search": model}) + "\n", encoding="utf-8")
     # Another process of the search waits here, and finds all of it done.
