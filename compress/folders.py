@@ -14,10 +14,7 @@ from pathlib import Path
 from compress.errors import FolderError
 
 RUN = "run.json"  # in a folder of several results, to which a run adds its own
-RESULTS = {
-    "manifest.json",
-    "report.json",
-}  # in a folder of one result, which takes the place of an earlier one
+RESULTS = {"manifest.json", "report.json"}  # in a folder of one result, which takes an earlier one's place
 
 
 def check_output(folder: Path, *, run: bool = False) -> None:

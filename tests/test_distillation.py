@@ -392,7 +392,7 @@ def test_answers_come_in_the_order_of_the_data_whatever_the_batches(teacher):
 
 
 def test_a_checkpoint_that_a_kill_cut_short_is_passed_over(tmp_path):
-    from compress.training.trainer import last_checkpoint
+    from compress.training.run import last_checkpoint
 
     assert last_checkpoint(tmp_path) is None
     for step, state in {8: "{}", 12: '{"epoch": 1', 16: ""}.items():

@@ -23,9 +23,9 @@ from compress.training.adversarial import perturbed_embeddings
 from compress.training.objective import label_objective
 from compress.training.parameters import depth_of_parameters, frozen, parameter_groups
 from compress.training.r_drop import symmetric_divergence
+from compress.training.run import _arguments, _made_for_training
 from compress.training.sampling import LengthBuckets, StepParts
 from compress.training.tracking import run_of_its_own
-from compress.training.trainer import _arguments, _made_for_training
 
 TASK = Task(kind="classification", labels=("negative", "positive"))
 QUICK = {"epochs": 1, "bf16": False, "dropout": 0, "batch_size": 8, "learning_rate": 1e-3}

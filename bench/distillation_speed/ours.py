@@ -13,7 +13,7 @@ from distilling import KD_WEIGHT, TEMPERATURE, Job, run
 from protocol import read_rows
 from transformers import PreTrainedModel
 
-import compress.training.trainer  # noqa: F401  (the pass imports it late; the peers' imports are not timed either)
+import compress.training.run  # noqa: F401  (the pass imports it late; the peers' imports are not timed either)
 from compress.artifact import load
 from compress.data import TextData
 from compress.passes.base import Context

@@ -22,9 +22,10 @@ from compress.commands.options import (
     build,
     field,
 )
+from compress.distillation.student import MADE
 from compress.errors import InputError
 from compress.passes.base import Pass
-from compress.passes.distill import MADE, Distill
+from compress.passes.distill import Distill
 from compress.passes.finetune import Finetune
 
 Epochs = Annotated[float | None, field(Distill, "epochs")]

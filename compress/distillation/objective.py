@@ -26,10 +26,7 @@ if TYPE_CHECKING:
     from compress.tasks import Task
 
 ANSWER = "answer"  # the teachers', by the student's labels and tokens; a column of the examples
-ANSWERED, ALIGNED = (
-    "answered",
-    "aligned",
-)  # what means are over: the soft targets', and that of tokens' signals
+ANSWERED, ALIGNED = "answered", "aligned"  # what the means of soft targets and of tokens' signals are over
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from compress.distillation.teachers import Teachers
 from compress.distillation.transfer import TransferPart, with_unlabelled
 from compress.processes import first_goes_first
 from compress.training.objective import label_objective
+from compress.training.run import train
 from compress.training.tokenized import training_examples
-from compress.training.trainer import train
 
 if TYPE_CHECKING:
     from compress.artifact import Artifact

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from compress.artifact import Artifact
 
 
+MADE = ("teacher:", "new:")  # how the names of students begin that are made of the teacher
+
 Layers = int | tuple[int, ...]
 """So many layers of the teacher, evenly spaced; or those of these numbers, from 0."""
 

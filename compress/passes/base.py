@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,3 +102,9 @@ class Pass(BaseModel, ABC):
     @abstractmethod
     def apply(self, artifact: Artifact, context: Context) -> Artifact:
         """Return the changed artifact. The one that came in may be used up."""
+
+
+def step_number(name: str) -> int | None:
+    """Return N of `step:N`, which names what pass N made, counted from 1; None for any other name of a model."""
+    match = re.fullmatch(r"step:(\d+)", name)
+    return int(match[1]) if match else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -13,7 +12,8 @@ from compress.data.augmentation import AnyAugmentation
 from compress.distillation.matching import Matching
 from compress.distillation.objectives import Match
 from compress.distillation.schedule import Schedule, ends
-from compress.passes.base import Context, ModelPlan
+from compress.distillation.student import MADE
+from compress.passes.base import Context, ModelPlan, step_number
 from compress.passes.finetune import task_of
 from compress.training.config import TrainingPass
 
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from compress.distillation.answers import Answers
     from compress.distillation.teacher import Teacher
     from compress.distillation.transfer import TransferPart
-
-
-MADE = ("teacher:", "new:")  # students that are made of the teacher
 
 
 class Distill(TrainingPass):
@@ -207,9 +204,3 @@ class Distill(TrainingPass):
         bf16 = fast_bf16(context.device) if self.bf16 is None else self.bf16
         artifact.model.to(context.device)  # type: ignore[arg-type]
         return Teacher(artifact, content_hash(folder), bf16)
-
-
-def step_number(name: str) -> int | None:
-    """Return N for `step:N`, None for anything else."""
-    match = re.fullmatch(r"step:(\d+)", name)
-    return int(match[1]) if match else None

@@ -11,10 +11,9 @@ from compress.artifact import read_config, read_manifest
 from compress.data.local import looks_like_path
 from compress.distillation.answers import RATINGS, is_answers_file, ratings, read_answers
 from compress.distillation.ensemble import order_of, require_same_words
-from compress.distillation.student import chosen_layers, layers_wanted, new_config
+from compress.distillation.student import MADE, chosen_layers, layers_wanted, new_config
 from compress.errors import CompressError
-from compress.passes.base import ModelPlan
-from compress.passes.distill import MADE, step_number
+from compress.passes.base import ModelPlan, step_number
 from compress.passes.finetune import check_head, task_of
 from compress.reload import is_quantized
 from compress.sources import resolve_model

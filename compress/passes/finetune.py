@@ -38,8 +38,8 @@ class Finetune(TrainingPass):
         """Return the artifact with trained weights and, where it had none, a head for the data's task."""
         from compress.artifact import load
         from compress.training.objective import label_objective
+        from compress.training.run import train
         from compress.training.tokenized import training_examples
-        from compress.training.trainer import train
 
         data = context.data
         assert data is not None

@@ -110,9 +110,8 @@ def peft_config(adapter: Adapter) -> Any:
         )
     if "target_modules" in known:
         options.setdefault("target_modules", _EVERYWHERE)
-    if (
-        "save_projection" in known
-    ):  # randlora's, which all layers share and a checkpoint cannot hold; the seed makes it
+    if "save_projection" in known:
+        # randlora's, which all layers share and a checkpoint cannot hold; the seed makes it.
         options.setdefault("save_projection", False)
     try:
         return config(**options)
