@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-
 from compress.architectures import blocks
 from compress.errors import InputError
 
@@ -55,6 +53,8 @@ def unread_frozen(model: PreTrainedModel, answer: Tensor) -> Iterator[None]:
         model: that gave the answer.
         answer: with its graph.
     """
+    import torch
+
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     found = torch.autograd.grad(answer.sum(), trained, allow_unused=True)
     unread = [parameter for parameter, gradient in zip(trained, found, strict=True) if gradient is None]
