@@ -66,6 +66,19 @@ def test_there_is_a_shipped_recipe():
             {"passes": [{"pass": "distill", "augment": [{"method": "word-swop"}]}]},
             r"augment\[0\]: there is no 'word-swop'; did you mean word-swap\?",
         ),
+        (
+            {"passes": [{"pass": "distill", "temperature": [4, 2, 1], "teacher_weights": "best"}]},
+            r"2 mistake(?s:.*)teacher_weights: should be equal, dev, or a list of numbers, not 'best'\."
+            r"(?s:.*)temperature: should be a number, or two, \[from, to\], not \[4, 2, 1\]\.$",
+        ),
+        (
+            {"passes": [{"pass": "distill", "match": [{"objective": "hidden", "layers": "first"}]}]},
+            r"1 mistake(?s:.*)layers: should be uniform, last, or pairs .*, not 'first'\.$",
+        ),
+        (
+            {"passes": [{"pass": "finetune", "freeze": ["head"]}]},
+            r"1 mistake(?s:.*)freeze\[0\]: should be a layer's",
+        ),
         ({"passes": []}, r"passes: give at least one pass"),
         ({"model": 3}, r"model: input should be a valid string, not 3"),
         ({"name": "../up"}, r"name: string should match pattern"),

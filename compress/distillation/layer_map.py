@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from compress.either import either
 from compress.errors import InputError
 
-LayerMap = Literal["uniform", "last"] | tuple[tuple[int, int], ...]
+LayerMap = Annotated[
+    Literal["uniform", "last"] | tuple[tuple[int, int], ...],
+    either("uniform, last, or pairs [teacher's layer, student's layer]"),
+]
 """`uniform`, `last`, or pairs of a teacher's and a student's layer, from 0: `[[3, 0], [7, 1]]`."""
 
 

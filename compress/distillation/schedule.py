@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-Schedule = float | tuple[float, float]
+from typing import Annotated
+
+from compress.either import either
+
+Schedule = Annotated[float | tuple[float, float], either("a number, or two, [from, to]")]
 """A number, or where it starts and ends: `[1, 0.3]` goes from 1 to 0.3 in a straight line over the training."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -13,6 +13,7 @@ from compress.distillation.matching import Matching
 from compress.distillation.objectives import Match
 from compress.distillation.schedule import Schedule, ends
 from compress.distillation.student import MADE
+from compress.either import either
 from compress.passes.base import Context, ModelPlan, step_number
 from compress.passes.finetune import task_of
 from compress.training.config import TrainingPass
@@ -58,7 +59,9 @@ class Distill(TrainingPass):
     teachers: tuple[str, ...] = Field(
         (), description="further teachers, with any tokenizer; the mean of all their logits teaches"
     )
-    teacher_weights: Literal["equal", "dev"] | tuple[float, ...] = Field(
+    teacher_weights: Annotated[
+        Literal["equal", "dev"] | tuple[float, ...], either("equal, dev, or a list of numbers")
+    ] = Field(
         "equal", description="of the teachers, the first one's first: equal, dev (by dev score) or numbers"
     )
     logits: Literal["kl", "mse"] = Field("kl", description="how logits are compared")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from compress.architectures import blocks
+from compress.either import either
 from compress.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-Part = int | Literal["embeddings"]
+Part = Annotated[int | Literal["embeddings"], either("a layer's number from 0, or embeddings")]
 """A layer by its number from 0, or what comes before the first."""
 
 
