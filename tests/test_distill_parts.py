@@ -97,18 +97,18 @@ def rows_of(kind):
 
 
 @pytest.mark.parametrize(
-    ("kind", "options", "apart"),
+    ("kind", "options"),
     [
-        ("tokens", {"kd_weight": 1}, 0.003),
-        ("tokens", {"cache": False}, 0.003),
-        ("questions", {}, 0.003),
-        ("classification", {"match": [{"objective": "relations"}, {"objective": "attention"}]}, 0.003),
-        ("classification", {"match": [{"objective": "sentence"}]}, 0.003),
-        # Of each part's own variance.
-        ("classification", {"match": [{"objective": "hidden"}], "kd_weight": 0}, 0.02),
+        ("tokens", {"kd_weight": 1}),
+        ("tokens", {"cache": False}),
+        ("questions", {}),
+        ("classification", {"match": [{"objective": "relations"}, {"objective": "attention"}]}),
+        ("classification", {"match": [{"objective": "sentence"}]}),
+        ("classification", {"match": [{"objective": "hidden"}], "kd_weight": 0}),
+        ("classification", {"match": [{"objective": "hidden"}], "student": "new:hidden_size=16"}),
     ],
 )
-def test_means_over_tokens_are_those_of_the_whole_batch(kind, options, apart, tmp_path, monkeypatch):
+def test_means_over_tokens_are_those_of_the_whole_batch(kind, options, tmp_path, monkeypatch):
     monkeypatch.setenv("COMPRESS_CACHE", str(tmp_path / "cache"))
     data = load_data(DataConfig(source=str(write_jsonl(tmp_path / "x.jsonl", rows_of(kind))), task=kind))
     assert len(data.train) % 8 > 2, "a short last step"
@@ -121,7 +121,7 @@ def test_means_over_tokens_are_those_of_the_whole_batch(kind, options, apart, tm
     def weights(name, **more):
         context = Context(0, tmp_path / name, data, input_folder=tmp_path / "teacher")
         torch.manual_seed(0)
-        pass_ = Distill(student="teacher:1", **(QUICK | {"warmup": 0} | options | more))
+        pass_ = Distill(**(QUICK | {"student": "teacher:1", "warmup": 0} | options | more))
         return pass_.apply(load(tmp_path / "teacher"), context).model.state_dict()
 
     # A softmax sees no shift of all scores: these move by rounding alone.
@@ -130,7 +130,7 @@ def test_means_over_tokens_are_those_of_the_whole_batch(kind, options, apart, tm
         {name: value for name, value in each.items() if not name.endswith(shifts)}
         for each in (weights("before", learning_rate=1e-12), weights("whole"), weights("parts", accumulate=2))
     )
-    assert distance(whole, parts) < apart * distance(whole, before)
+    assert distance(whole, parts) < 0.003 * distance(whole, before)
 
 
 def test_parameters_that_no_answer_reads_are_left_aside():
@@ -200,4 +200,4 @@ def test_two_processes_learn_what_one_does_from_the_same_batches(folder):
     }
     moved = {name: one[name] for name in before if "layer" not in name}
     assert distance(moved, before) > 1e-4
-    assert distance(one, two) < 0.02 * distance(moved, before)
+    assert distance(one, two) < 0.003 * distance(moved, before)

@@ -29,17 +29,20 @@ ALL = torch.ones(1, 2, dtype=torch.bool)
 
 
 def test_states_of_one_width_are_compared_as_they_are():
-    # Two tokens. Errors (1, 0) and (0, 2): 1 + 4 = 5. The teacher's mean is (1, 1), its deviations (1, 1) and
-    # (−1, −1): 4. 5 / 4.
+    # Two tokens. Errors (1, 0) and (0, 2): (1 + 4) / 2 = 5/2. The teacher's mean is (1, 1), its deviations (1, 1) and
+    # (−1, −1): v = (2 + 2) / 2 = 2. 5/2 / 2.
     teacher = torch.tensor([[[2.0, 2.0], [0.0, 0.0]]])
     student = torch.tensor([[[3.0, 2.0], [0.0, 2.0]]])
     loss = ProjectedStates([2], [2])
+    loss.fit([teacher], [student], ALL)
     assert loss([teacher], [student], ALL).item() == pytest.approx(5 / 4)
     assert not list(loss.parameters()), "no projection where the widths are alike"
+    # v stays what it was in other batches: error (1, 0) alone, 1 / 2.
+    assert loss([teacher[:, :1]], [student[:, :1]], ALL[:, :1]).item() == pytest.approx(1 / 2)
     # A second pair without error halves the mean.
-    assert ProjectedStates([2, 2], [2, 2])(
-        [teacher, teacher], [student, teacher], ALL
-    ).item() == pytest.approx(5 / 8)
+    two = ProjectedStates([2, 2], [2, 2])
+    two.fit([teacher, teacher], [student, teacher], ALL)
+    assert two([teacher, teacher], [student, teacher], ALL).item() == pytest.approx(5 / 8)
 
 
 def test_padding_does_not_count():

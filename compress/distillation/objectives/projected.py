@@ -17,35 +17,40 @@ class ProjectedStates(InsideLoss):
 
     For each pair, over the tokens t that are no padding
 
-        loss = Σ_t ‖W s_t + b − h_t‖² / Σ_t ‖h_t − h̄‖²
+        loss = mean over t of ‖W s_t + b − h_t‖² / v
 
-    with h the teacher's states (width H), h̄ their mean over these tokens, s the student's (width D), and W (H × D)
-    and b learned (Jiao et al. 2020, equations 8 and 9); where the widths are alike W is the identity and b is 0.
-    The denominator, a constant to the gradient, makes 1 of a student that knows nothing, whatever the family's
-    scale. The loss is the mean over the pairs.
+    with h the teacher's states (width H), s the student's (width D), and W (H × D) and b learned (Jiao et al. 2020,
+    equations 8 and 9); where the widths are alike W is the identity and b is 0. v is the mean of ‖h − h̄‖² over the
+    tokens that `fit` saw, h̄ their mean, 1 before it: it makes about 1 of a student that knows nothing, whatever the
+    family's scale, and is the same for all batches, so that the parts of one add up. The loss is the mean over the
+    pairs.
 
     Args:
         teacher: width of each teacher signal.
         student: width of each student signal.
     """
 
+    variances: Tensor
+
     def __init__(self, teacher: Sequence[int], student: Sequence[int]) -> None:
         super().__init__()
         self.projections = projections(teacher, student)
+        self.register_buffer("variances", torch.ones(len(teacher)), persistent=False)  # v of each pair
 
     def forward(self, teacher: list[Tensor], student: list[Tensor], mask: Tensor) -> Tensor:
         """Return the scalar loss of states (B, T, H) and (B, T, D) where `mask` (B, T) is true."""
-        losses = []
+        errors = []
         for h, s, project in zip(teacher, student, self.projections, strict=True):
-            wanted = h.detach().float()[mask]
-            error = project(s.float()[mask]) - wanted
-            variance = (wanted - wanted.mean(0)).square().sum() if len(wanted) else wanted.new_zeros(())
-            losses.append(error.square().sum() / variance.clamp(min=1e-12))
-        return torch.stack(losses).mean()
+            error = project(s.float()[mask]) - h.detach().float()[mask]
+            errors.append(error.square().sum() / mask.sum().clamp(min=1))
+        return (torch.stack(errors) / self.variances).mean()
 
     def fit(self, teacher: list[Tensor], student: list[Tensor], mask: Tensor) -> None:
-        """Begin with the projections that fit these tokens best."""
-        fit(self.projections, [h[mask] for h in teacher], [s[mask] for s in student])
+        """Take v from these tokens, and begin with the projections that fit them best."""
+        wanted = [h.float()[mask] for h in teacher]
+        variances = [(each - each.mean(0)).square().sum(-1).mean() for each in wanted]
+        self.variances = torch.stack(variances).clamp(min=1e-12)
+        fit(self.projections, wanted, [s[mask] for s in student])
 
 
 def projections(teacher: Sequence[int], student: Sequence[int]) -> nn.ModuleList:
