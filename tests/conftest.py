@@ -3,8 +3,10 @@
 import sys
 
 import pytest
+from tiny_models import tiny_artifact, tiny_model
 
 from compress import display
+from compress.artifact import save
 from compress.commands.app import main
 
 
@@ -21,6 +23,14 @@ def nothing_but_here(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("COMPRESS_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A teacher on disk, and a cache of its own."""
+    monkeypatch.setenv("COMPRESS_CACHE", str(tmp_path / "cache"))
+    save(tiny_artifact(tiny_model("bert")), tmp_path / "teacher")
+    return tmp_path
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import torch
 from test_task_embedding import rows as pairs
 from test_task_tokens import tag_of
 from tiny_distillation import QUICK, distance, distilled
-from tiny_models import tiny_artifact, tiny_model
+from tiny_models import tiny_model
 from tiny_tasks import SENTENCES, bare_model, write_jsonl
 
 from compress.artifact import load, save
@@ -22,14 +22,6 @@ from compress.tasks import Task
 from compress.training.objective import EXAMPLES, LABELS, SHARES, TOKENS, TaskObjective
 from compress.training.parameters import unread_frozen
 from compress.training.trainer import ObjectiveTrainer
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A teacher on disk, and a cache of its own."""
-    monkeypatch.setenv("COMPRESS_CACHE", str(tmp_path / "cache"))
-    save(tiny_artifact(tiny_model("bert")), tmp_path / "teacher")
-    return tmp_path
 
 
 def more_text(folder):

@@ -11,22 +11,18 @@ import datasets
 import pytest
 import torch
 from tiny_data import tiny_data
-from tiny_distillation import QUICK, distance, distilled
+from tiny_distillation import QUICK, TASK, answers_file, checked, distance, distilled
 from tiny_models import WORDS, tiny_artifact, tiny_model, tiny_tokenizer
 
 from compress.artifact import save
 from compress.data import TextData
 from compress.data.augmentation import WordSwap, augment
 from compress.distillation.answers import as_logits, read_answers
-from compress.distillation.ensemble import Ensemble, Mean, weights_of
 from compress.distillation.objective import DistillationObjective
-from compress.distillation.teacher import Teacher
 from compress.errors import InputError
-from compress.passes.base import Context, ModelPlan
+from compress.passes.base import Context
 from compress.passes.distill import Distill
-from compress.tasks import Task
 
-TASK = Task(kind="classification", labels=("negative", "positive"))
 EVERYTHING = [
     {"objective": "hidden"},
     {"objective": "embedding"},
@@ -34,14 +30,6 @@ EVERYTHING = [
     {"objective": "relations"},
     {"objective": "sentence"},
 ]
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A teacher on disk, and a cache of its own."""
-    monkeypatch.setenv("COMPRESS_CACHE", str(tmp_path / "cache"))
-    save(tiny_artifact(tiny_model("bert")), tmp_path / "teacher")
-    return tmp_path
 
 
 def same(one, other):
@@ -200,29 +188,6 @@ def test_a_teacher_that_does_not_count_is_not_asked(folder, monkeypatch):
             distilled(folder, "asked", **options)
 
 
-def test_several_teachers_speak_as_their_mean():
-    one, other = [torch.tensor([1.0, 3.0])], [torch.tensor([4.0, 0.0])]
-    # The second keeps its labels the other way round: (0, 4). ¾ (1, 3) + ¼ (0, 4).
-    both = Ensemble([one, other], Mean([[0, 1], [1, 0]], [0.75, 0.25]))
-    assert both[0].tolist() == [0.75, 3.25]
-    # Odds 9 and 1 of being right.
-    assert weights_of([0.9, 0.5]) == pytest.approx([0.9, 0.1])
-
-
-def test_vectors_of_several_teachers_have_the_mean_of_their_cosines():
-    one, other = (torch.nn.functional.normalize(torch.randn(5, width), dim=-1) for width in (3, 7))
-    both = Mean([slice(None)] * 2, [0.75, 0.25], vectors=True)([one, other])
-    torch.testing.assert_close(both @ both.T, 0.75 * one @ one.T + 0.25 * other @ other.T)
-
-
-def test_tokens_count_that_all_teachers_answer():
-    silent = [float("nan")] * 2
-    one, other = torch.tensor([[1.0, 3.0], silent]), torch.tensor([[4.0, 0.0], [2.0, 2.0]])
-    both = Ensemble([[one, one[:1]], [other, other[:1]]], Mean([slice(None)] * 2, [0.5, 0.5]), "left")
-    expected = torch.tensor([[[2.5, 1.5], silent], [silent, [2.5, 1.5]]])
-    torch.testing.assert_close(both.stack([both[0], both[1]]), expected, equal_nan=True)
-
-
 def test_a_second_teacher_is_heard(folder):
     save(tiny_artifact(tiny_model("distilbert", seed=3)), folder / "second")
     alone, _ = distilled(folder)
@@ -231,12 +196,6 @@ def test_a_second_teacher_is_heard(folder):
     assert [note for note in notes if note.startswith("teacher:")][-1].endswith("second (25%)")
     by_dev, _ = distilled(folder, "dev", teachers=[str(folder / "second")], teacher_weights="dev")
     assert not same(alone, by_dev)
-
-
-def answers_file(path, texts, values):
-    rows = [f"{text},{a},{b}" for text, (a, b) in zip(texts, values, strict=True)]
-    path.write_text("\n".join(["text,positive,negative", *rows]) + "\n")
-    return path
 
 
 def test_a_file_of_answers_teaches(folder):
@@ -298,100 +257,6 @@ def test_what_human_raters_said_is_a_distribution(monkeypatch):
     # (v + ½) / (8 + 1): 8.5 and ½ of 9; 1.5 and 7.5 of 9.
     assert answers.of(data)[0].softmax(-1).tolist() == pytest.approx([8.5 / 9, 0.5 / 9])
     assert answers.of(data)[1].softmax(-1).tolist() == pytest.approx([1.5 / 9, 7.5 / 9])
-
-
-def checked(**options):
-    model = tiny_model("bert")
-    plan = ModelPlan(model.config, TASK, tiny_data(), place="passes[0] (distill)")
-    Distill(**options).check(plan)
-    return "\n".join(plan.errors)
-
-
-def test_what_cannot_work_is_refused_before_anything_runs(folder):
-    file = str(answers_file(folder / "answers.csv", ["good film"], [(1, 0)]))
-    assert "teacher:9, but the teacher has 3 layers" in checked(student="teacher:9")
-    wrong = [{"objective": "hidden", "layers": [[3, 0]]}]
-    assert "[3, 0]: the teacher has layers 0 to 2, the student 0 to 1" in checked(
-        student="teacher:2", match=wrong
-    )
-    wrong = [{"objective": "hidden", "layers": [[0, 3]]}]
-    assert "[0, 3]: the teacher has layers 0 to 2" in checked(teacher=str(folder / "teacher"), match=wrong)
-    assert "there is no file none.csv" in checked(teacher="none.csv")
-    assert "freeze: there is no layer 2, the model has 2" in checked(student="teacher:2", freeze=[0, 2])
-    assert "no model has these sizes" in checked(student="new:hidden_size=30")
-    assert "tiny does not say what single raters thought" in checked(teacher="ratings")
-    assert "unlabelled: there is no none.txt" in checked(student="teacher:1", unlabelled="none.txt")
-    assert "unlabelled: there is no source without a name" in checked(student="teacher:1", unlabelled=" ")
-    for more in ({"unlabelled": "brown-pos"}, {"augment": [{"method": "word-swap"}]}):
-        assert "kd_weight is 0 with nothing matched" in checked(student="teacher:1", kd_weight=0, **more)
-    assert "near-texts makes pairs" in checked(student="teacher:1", augment=[{"method": "near-texts"}])
-    assert "nothing inside" in checked(teacher=file, match=[{"objective": "hidden"}])
-    assert "cannot answer at every step" in checked(teacher=file, cache=False)
-    dev = {"student": "teacher:1", "teachers": [file], "teacher_weights": "dev"}
-    assert f"{file} cannot be scored on the dev split" in checked(**dev)
-    assert "48 of 48 training texts have no answer" in checked(teacher=file)
-    other = answers_file(folder / "other.csv", ["good film"], [(1, 0)])
-    other.write_text(other.read_text().replace("positive", "fine"))
-    assert "labels differ" in checked(teacher=str(other))
-    plan = ModelPlan(None, Task(kind="tokens", labels=("a", "b")), tiny_data(), place="passes[0] (distill)")
-    Distill(teacher=file).check(plan)
-    assert "holds an answer for a text, the task is tokens" in plan.errors[0]
-    assert "give either a student or a teacher" in checked()
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        Distill(student="teacher:1", kd_weight=(1, 1.5))
-    with pytest.raises(ValueError, match="above 0"):
-        Distill(student="teacher:1", temperature=(4, 0))
-
-
-def test_a_step_of_the_chain_as_teacher_is_checked_before_anything_runs():
-    config = tiny_model("bert").config
-    tagger = Task(kind="tokens", labels=("a", "b"))
-    results = [(config, None), (config, tagger), (config, TASK)]
-    wrong = [{"objective": "hidden", "layers": [[3, 0]]}]
-
-    def refused(**options):
-        plan = ModelPlan(config, TASK, tiny_data(), results, place="passes[3] (distill)")
-        Distill(**options).check(plan)
-        return "\n".join(plan.errors)
-
-    assert "step:4 is not a pass before this one. Give step:1 to step:3" in refused(teacher="step:4")
-    assert "step:1 has no trained head" in refused(teacher="step:1")
-    assert "the teacher's task is tokens, the student's classification" in refused(teacher="step:2")
-    assert "[3, 0]: the teacher has layers 0 to 2" in refused(teacher="step:3", match=wrong)
-    assert refused(teacher="step:3") == ""
-
-
-def test_what_cannot_be_compared_is_refused_before_the_teacher_answers(folder, monkeypatch):
-    monkeypatch.setattr(Teacher, "signals", None)  # called, it would fail otherwise
-    with pytest.raises(InputError, match="3 relation heads do not divide a width of 32"):
-        distilled(folder, match=[{"objective": "relations", "heads": 3}])
-
-
-@pytest.mark.parametrize("match", [{"objective": "hidden", "layers": "last"}, {"objective": "sentence"}])
-def test_signals_that_come_by_token_first_are_refused(folder, match):
-    with pytest.raises(InputError, match=f"xlnet: the model shows no {match['objective']} of layer 2"):
-        distilled(folder, model=tiny_model("xlnet"), student="new:vocab_size=20", match=[match])
-
-
-def test_an_empty_transfer_set_is_refused(folder):
-    (folder / "empty.txt").write_text("\n\n")
-    with pytest.raises(InputError, match="the transfer set is empty"):
-        distilled(folder, unlabelled=str(folder / "empty.txt"))
-
-
-def test_tokenizers_without_tokens_in_common_cannot_be_matched_by_token(folder):
-    letters = datasets.Dataset.from_dict({"text": ["goodfilm", "dullplot"] * 8, "label": [0, 1] * 8})
-    data = TextData("odd", letters, letters, letters, TASK.labels, False, "odd", ())
-    from test_alignment import letters as by_letter
-
-    student = tiny_artifact(tiny_model("bert", layers=1, tokenizer=by_letter())).evolve(tokenizer=by_letter())
-    context = Context(seed=0, workdir=folder / "work", data=data, input_folder=folder / "teacher")
-    pass_ = Distill(**QUICK, teacher=str(folder / "teacher"), match=[{"objective": "hidden"}])
-    with pytest.raises(InputError, match="split text differently"):
-        pass_.apply(student, context)
-    assert Distill(**QUICK, teacher=str(folder / "teacher"), match=[{"objective": "sentence"}]).apply(
-        student, context
-    )
 
 
 SCRIPT = """

@@ -16,7 +16,6 @@ from compress.distillation.objectives.soft_targets import (
 )
 from compress.distillation.signals import Signal, answering, attention_maps, record
 from compress.distillation.soft import soft_loss
-from compress.distillation.student import chosen_layers, layers_wanted, make_student
 from compress.distillation.transfer import TransferPart
 from compress.errors import InputError
 from compress.tasks import Task
@@ -184,60 +183,6 @@ def test_labels_are_matched_by_name():
         match_labels(["a", "b"], ["a", "b", "c"], "teacher")
 
 
-def test_a_student_cut_from_its_teacher_keeps_evenly_spaced_layers_and_everything_else():
-    teacher = tiny_artifact(tiny_model("bert", layers=4))
-    student = make_student("teacher:2", teacher)
-    assert student.model.config.num_hidden_layers == 2
-    assert len(teacher.model.bert.encoder.layer) == 4, "the teacher stays whole"
-    kept = [layer.output.dense.weight for layer in student.model.bert.encoder.layer]
-    assert torch.equal(kept[0], teacher.model.bert.encoder.layer[1].output.dense.weight)
-    assert torch.equal(kept[1], teacher.model.bert.encoder.layer[3].output.dense.weight)
-    assert torch.equal(student.model.classifier.weight, teacher.model.classifier.weight)
-
-
-def test_a_student_is_cut_from_the_layers_that_are_named():
-    teacher = tiny_artifact(tiny_model("bert", layers=4))
-    student = make_student("teacher:0,3", teacher)
-    kept = [layer.output.dense.weight for layer in student.model.bert.encoder.layer]
-    whole = [layer.output.dense.weight for layer in teacher.model.bert.encoder.layer]
-    assert torch.equal(kept[0], whole[0])
-    assert torch.equal(kept[1], whole[3])
-    assert layers_wanted("teacher:2,") == (2,)
-
-
-@pytest.mark.parametrize("text", ["teacher:0", "teacher:x", "teacher:", "teacher:-1", "teacher:1,,2"])
-def test_a_student_that_is_no_number_of_layers_is_refused(text):
-    with pytest.raises(InputError, match="Write `teacher:3`"):
-        layers_wanted(text)
-
-
-def test_a_new_student_has_the_teachers_family_and_its_own_sizes():
-    teacher = tiny_artifact(tiny_model("bert"))
-    student = make_student("new:hidden_size=16,num_hidden_layers=2,num_attention_heads=2", teacher)
-    assert type(student.model) is type(teacher.model)
-    assert student.model.classifier.weight.shape == (2, 16)
-    assert len(student.model.bert.encoder.layer) == 2
-    assert logits(student.model).shape == (4, 2)
-    for wrong in (
-        "new:hidden=16",
-        "new:hidden_size",
-        "new:hidden_size=0",
-        "new:hidden_act=3",
-        "new:pad_token_id=3",
-        "new:is_decoder=1",
-    ):
-        with pytest.raises(InputError, match="is no size of a bert.*hidden_size"):
-            make_student(wrong, teacher)
-    with pytest.raises(InputError, match="no model has these sizes"):
-        make_student("new:hidden_size=15", teacher)
-
-
-@pytest.mark.parametrize("layers", [(0, 4), (2, 1), (1, 1)])
-def test_layers_that_are_not_there_or_out_of_order_are_refused(layers):
-    with pytest.raises(InputError, match="ascending numbers from 0 to 3"):
-        chosen_layers(layers, 4)
-
-
 @pytest.fixture
 def teacher(tmp_path, monkeypatch):
     from compress.distillation.teacher import Teacher
@@ -389,14 +334,3 @@ def test_answers_come_in_the_order_of_the_data_whatever_the_batches(teacher):
     for row, text in enumerate(reviews()["text"]):
         alone = logits(teacher.artifact.model, dict(tokenizer(text, return_tensors="pt")))
         np.testing.assert_allclose(answers[row], alone[0].numpy(), atol=1e-5)
-
-
-def test_a_checkpoint_that_a_kill_cut_short_is_passed_over(tmp_path):
-    from compress.training.run import last_checkpoint
-
-    assert last_checkpoint(tmp_path) is None
-    for step, state in {8: "{}", 12: '{"epoch": 1', 16: ""}.items():
-        (tmp_path / f"checkpoint-{step}").mkdir()
-        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
-    (tmp_path / "checkpoint-20").mkdir()
-    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-8")

@@ -357,3 +357,14 @@ def test_tensorboard_finds_the_losses_after_the_run(tmp_path):
     events = EventAccumulator(str(tmp_path / "logs")).Reload()
     assert {"train/loss", "eval/accuracy"} <= set(events.Tags()["scalars"])
     assert any(str(tmp_path / "logs") in note for note in context.notes)
+
+
+def test_a_checkpoint_that_a_kill_cut_short_is_passed_over(tmp_path):
+    from compress.training.run import last_checkpoint
+
+    assert last_checkpoint(tmp_path) is None
+    for step, state in {8: "{}", 12: '{"epoch": 1', 16: ""}.items():
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
+    (tmp_path / "checkpoint-20").mkdir()
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-8")
